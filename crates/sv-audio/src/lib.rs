@@ -1,12 +1,4 @@
-//! Recordings in, speech features out.
-//!
-//! The main path of this crate:
-//!
-//! ```text
-//! file      decode::read            -> Waveform   mono f32 in [-1, 1] and its rate in Hz
-//! waveform  FeatureExtractor        -> Features   (T frames, F bins), as a FrontEnd says
-//! features  Windows                 -> the pieces that an encoder sees
-//! ```
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod error;
@@ -16,6 +8,7 @@ mod waveform;
 #[cfg(feature = "decode")]
 pub mod decode;
 pub mod frontend;
+pub mod level;
 pub mod mel;
 pub mod resample;
 pub mod stft;

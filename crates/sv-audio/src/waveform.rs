@@ -23,13 +23,20 @@ impl Waveform {
     /// [`AudioError::Rate`] outside [`Self::MIN_RATE_HZ`] to [`Self::MAX_RATE_HZ`]; [`AudioError::NotFinite`] names the
     /// first sample that is NaN or infinite.
     pub fn new(samples: Vec<f32>, rate_hz: u32) -> Result<Self, AudioError> {
-        if !(Self::MIN_RATE_HZ..=Self::MAX_RATE_HZ).contains(&rate_hz) {
-            return Err(AudioError::Rate { rate_hz });
-        }
+        Self::check_rate(rate_hz)?;
         if let Some(index) = samples.iter().position(|sample| !sample.is_finite()) {
             return Err(AudioError::NotFinite { index, value: samples[index] });
         }
         Ok(Self { samples, rate_hz })
+    }
+
+    /// Refuses a rate that no waveform can have.
+    pub(crate) fn check_rate(rate_hz: u32) -> Result<(), AudioError> {
+        if (Self::MIN_RATE_HZ..=Self::MAX_RATE_HZ).contains(&rate_hz) {
+            Ok(())
+        } else {
+            Err(AudioError::Rate { rate_hz })
+        }
     }
 
     /// The samples.
@@ -60,6 +67,30 @@ impl Waveform {
     #[must_use]
     pub fn seconds(&self) -> f64 {
         self.samples.len() as f64 / f64::from(self.rate_hz)
+    }
+
+    /// The recording as a WAV file: mono, 16 bits, samples beyond [-1, 1] cut off.
+    ///
+    /// # Panics
+    /// If the file would exceed the 4 GiB that its header can state: 37 hours at 16 kHz.
+    #[must_use]
+    pub fn to_wav(&self) -> Vec<u8> {
+        let data = u32::try_from(2 * self.samples.len()).ok().filter(|bytes| *bytes <= u32::MAX - 36);
+        let data = data.expect("at most 4 GiB");
+        let mut file = Vec::with_capacity(44 + data as usize);
+        file.extend_from_slice(b"RIFF");
+        file.extend_from_slice(&(36 + data).to_le_bytes());
+        file.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+        file.extend_from_slice(&self.rate_hz.to_le_bytes());
+        file.extend_from_slice(&(2 * self.rate_hz).to_le_bytes());
+        file.extend_from_slice(b"\x02\0\x10\0data");
+        file.extend_from_slice(&data.to_le_bytes());
+        for sample in &self.samples {
+            // 32768, as decoders divide by it: what was decoded from 16 bits comes back bit for bit.
+            let value = (f64::from(*sample) * 32_768.0).round().clamp(-32_768.0, 32_767.0) as i16;
+            file.extend_from_slice(&value.to_le_bytes());
+        }
+        file
     }
 
     /// Gives the samples away.
