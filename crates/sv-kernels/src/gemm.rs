@@ -1,0 +1,222 @@
+//! Products with a weight matrix that is packed once: `y = x W^T + b`.
+//!
+//! Sums run over the inputs in order, one accumulator an output, so that a row of the result has the same bits whatever
+//! other rows are computed with it. That is why there is no splitting of the inner dimension here.
+
+pub(crate) mod pack;
+
+use crate::error::{KernelError, expect_shape};
+use crate::lanes::{Job, Lanes};
+use crate::tier::Tier;
+use pack::Panels;
+
+/// Vectors of columns that a panel holds: one for each gate of an LSTM.
+pub(crate) const VECTORS: usize = 4;
+/// The most rows that any tier holds in registers.
+pub(crate) const MOST_ROWS: usize = 6;
+/// The widest vector of any tier.
+pub(crate) const WIDEST: usize = 16;
+
+/// A linear layer, packed for one tier: `y = x W^T + b`.
+#[derive(Debug, Clone)]
+pub struct PackedLinear {
+    tier: Tier,
+    inputs: usize,
+    outputs: usize,
+    panels: Panels,
+}
+
+impl PackedLinear {
+    /// Packs `weight` (outputs, inputs), row-major, and `bias` (outputs; empty for none) for the best tier of this machine.
+    ///
+    /// # Errors
+    /// [`KernelError::Zero`] or [`KernelError::Length`].
+    pub fn new(inputs: usize, outputs: usize, weight: &[f32], bias: &[f32]) -> Result<Self, KernelError> {
+        Self::on_tier(Tier::detect(), inputs, outputs, weight, bias)
+    }
+
+    /// The same for a given tier.
+    ///
+    /// # Errors
+    /// As [`PackedLinear::new`].
+    pub fn on_tier(
+        tier: Tier,
+        inputs: usize,
+        outputs: usize,
+        weight: &[f32],
+        bias: &[f32],
+    ) -> Result<Self, KernelError> {
+        for (what, size) in [("input size of a linear layer", inputs), ("output size of a linear layer", outputs)] {
+            if size == 0 {
+                return Err(KernelError::Zero { what });
+            }
+        }
+        expect_shape("weight of a linear layer", weight.len(), &[outputs, inputs])?;
+        if !bias.is_empty() {
+            expect_shape("bias of a linear layer", bias.len(), &[outputs])?;
+        }
+        Ok(Self { tier, inputs, outputs, panels: Panels::dense(tier, inputs, outputs, weight, bias) })
+    }
+
+    /// Values of an input row.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Values of an output row.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Computes `rows` rows: `input` (rows, inputs), `output` (rows, outputs), both row-major.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if a slice does not have that shape.
+    pub fn apply(&self, rows: usize, input: &[f32], output: &mut [f32]) -> Result<(), KernelError> {
+        expect_shape("input of a linear layer", input.len(), &[rows, self.inputs])?;
+        expect_shape("output of a linear layer", output.len(), &[rows, self.outputs])?;
+        product(self.tier, rows, input, self.inputs, &self.panels, output, self.outputs, self.outputs);
+        Ok(())
+    }
+}
+
+/// `out = input W^T + b`: `rows` rows of `input`, `input_stride` apart, into `columns` columns of rows `out_stride` apart.
+#[expect(clippy::too_many_arguments, reason = "two matrices and their strides")]
+pub(crate) fn product(
+    tier: Tier,
+    rows: usize,
+    input: &[f32],
+    input_stride: usize,
+    panels: &Panels,
+    out: &mut [f32],
+    out_stride: usize,
+    columns: usize,
+) {
+    tier.run(Product { rows, input, input_stride, panels, out, out_stride, columns });
+}
+
+pub(crate) struct Product<'a> {
+    pub(crate) rows: usize,
+    pub(crate) input: &'a [f32],
+    pub(crate) input_stride: usize,
+    pub(crate) panels: &'a Panels,
+    pub(crate) out: &'a mut [f32],
+    pub(crate) out_stride: usize,
+    pub(crate) columns: usize,
+}
+
+impl Job for Product<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, l: L) {
+        assert_eq!(self.panels.width(), VECTORS * L::WIDTH, "packed for another tier");
+        for panel in 0..self.panels.count() {
+            for_row_blocks::<L, _>(self.rows, &mut PanelProduct { l, product: &mut self, panel });
+        }
+    }
+}
+
+/// What is done with one block of rows, for each number of them.
+pub(crate) trait RowBlock {
+    /// Does rows `first .. first + R`.
+    fn rows<const R: usize>(&mut self, first: usize);
+}
+
+/// Cuts `rows` into blocks of as equal sizes as the registers allow: 8 rows are 4 and 4, never 6 and a slow 2.
+#[inline(always)]
+pub(crate) fn for_row_blocks<L: Lanes, B: RowBlock>(rows: usize, block: &mut B) {
+    let blocks = rows.div_ceil(L::ROWS);
+    let mut first = 0;
+    for index in 0..blocks {
+        let size = rows / blocks + usize::from(index < rows % blocks);
+        match size {
+            1 => block.rows::<1>(first),
+            2 => block.rows::<2>(first),
+            3 => block.rows::<3>(first),
+            4 => block.rows::<4>(first),
+            5 => block.rows::<5>(first),
+            _ => block.rows::<MOST_ROWS>(first),
+        }
+        first += size;
+    }
+}
+
+struct PanelProduct<'p, 'a, L> {
+    l: L,
+    product: &'p mut Product<'a>,
+    panel: usize,
+}
+
+impl<L: Lanes> RowBlock for PanelProduct<'_, '_, L> {
+    #[inline(always)]
+    fn rows<const R: usize>(&mut self, first: usize) {
+        let (l, p) = (self.l, &mut *self.product);
+        let width = VECTORS * L::WIDTH;
+        let mut sums = [load_panel_row(l, p.panels.bias(self.panel)); R];
+        accumulate(l, &p.input[first * p.input_stride..], p.input_stride, p.panels.weights(self.panel), &mut sums);
+        let start = self.panel * width;
+        let valid = width.min(p.columns - start);
+        for (row, sum) in sums.iter().enumerate() {
+            let out = &mut p.out[(first + row) * p.out_stride + start..][..valid];
+            if valid == width {
+                store_panel_row(l, sum, out);
+            } else {
+                let mut whole = [0.0; VECTORS * WIDEST];
+                store_panel_row(l, sum, &mut whole[..width]);
+                out.copy_from_slice(&whole[..valid]);
+            }
+        }
+    }
+}
+
+/// Four vectors from `4 WIDTH` values.
+#[inline(always)]
+pub(crate) fn load_panel_row<L: Lanes>(l: L, values: &[f32]) -> [L::Vector; VECTORS] {
+    assert_eq!(values.len(), VECTORS * L::WIDTH);
+    // SAFETY: the slice holds `VECTORS` vectors.
+    std::array::from_fn(|j| unsafe { l.load(values.as_ptr().add(j * L::WIDTH)) })
+}
+
+/// Four vectors into `4 WIDTH` values.
+#[inline(always)]
+fn store_panel_row<L: Lanes>(l: L, row: &[L::Vector; VECTORS], values: &mut [f32]) {
+    assert_eq!(values.len(), VECTORS * L::WIDTH);
+    for (j, &vector) in row.iter().enumerate() {
+        // SAFETY: the slice holds `VECTORS` vectors.
+        unsafe { l.store(values.as_mut_ptr().add(j * L::WIDTH), vector) };
+    }
+}
+
+/// `sums[r] += sum over k of input[r * stride + k] * weights[k]`, where `weights[k]` are the four vectors of step k: the
+/// one loop in which the time goes.
+#[inline(always)]
+pub(crate) fn accumulate<L: Lanes, const R: usize>(
+    l: L,
+    input: &[f32],
+    stride: usize,
+    weights: &[f32],
+    sums: &mut [[L::Vector; VECTORS]; R],
+) {
+    let width = VECTORS * L::WIDTH;
+    let depth = weights.len() / width;
+    assert!((R - 1) * stride + depth <= input.len(), "{R} rows of {depth}, {stride} apart, in {} values", input.len());
+    let (input, weights) = (input.as_ptr(), weights.as_ptr());
+    let mut held = *sums;
+    for k in 0..depth {
+        // SAFETY: `r < R` and `k < depth`, for which the assertion above found room in `input`.
+        let x: [L::Vector; R] = std::array::from_fn(|r| l.splat(unsafe { *input.add(r * stride + k) }));
+        for j in 0..VECTORS {
+            // SAFETY: `depth` panel rows of `VECTORS` vectors were counted in `weights`.
+            let w = unsafe { l.load(weights.add(k * width + j * L::WIDTH)) };
+            for (sum, &x) in held.iter_mut().zip(&x) {
+                sum[j] = l.mul_add(x, w, sum[j]);
+            }
+        }
+    }
+    *sums = held;
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
