@@ -1,2 +1,19 @@
-//! (being built)
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+
+pub mod checkpoint;
+mod embedding;
+mod encoder;
+pub mod encoders;
+mod error;
+mod model_dir;
+mod plan;
+pub mod weights;
+
+pub use embedding::{Embedding, Fingerprint};
+pub use encoder::EncoderConfig;
+pub use error::ModelError;
+pub use model_dir::{Description, FORMAT, ModelDir, Source, parse_card};
+pub use plan::Plan;
+/// The worker threads that plans run on: bounded once, by a binary.
+pub use sv_kernels::pool;

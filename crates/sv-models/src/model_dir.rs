@@ -1,0 +1,276 @@
+//! A model, whole: architecture, front end, windows, threshold, where it came from, and its weights.
+//!
+//! On disk it is a folder of two files, `model.toml` and `weights.safetensors` (and `labels.txt` where there is a
+//! classifier). Whatever else can be loaded is turned into the same [`ModelDir`] in memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use sv_audio::frontend::FrontEnd;
+use sv_audio::windows::Windows;
+use sv_metrics::Threshold;
+
+use crate::checkpoint::{StateDict, StateTensor, write, write_whole};
+use crate::weights::{Weight, Weights};
+use crate::{EncoderConfig, Fingerprint, ModelError};
+
+/// The version of `model.toml` that this crate writes, and the only one it reads.
+pub const FORMAT: u32 = 1;
+
+const CARD: &str = "model.toml";
+const WEIGHTS: &str = "weights.safetensors";
+
+/// Where a model's weights came from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// File, repository or recipe.
+    pub name: String,
+    /// Revision of a repository, step of a training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// SHA-256 of the original file, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// What a model is, but for its weights: the content of `model.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// D; must be the encoder's.
+    pub embedding_size: usize,
+    /// File beside `model.toml` with one label a line, for a classifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
+    /// The network and its sizes.
+    pub encoder: EncoderConfig,
+    /// How a recording becomes features, with every constant.
+    pub front_end: FrontEnd,
+    /// Which pieces of an utterance are embedded, before their mean is taken.
+    pub windows: Windows,
+    /// When two embeddings are the same speaker; absent if nobody published or calibrated one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<Threshold>,
+    /// Where the weights came from.
+    pub source: Source,
+}
+
+/// A description and the weights that belong to it, checked against each other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelDir {
+    description: Description,
+    weights: Weights,
+    fingerprint: Fingerprint,
+}
+
+/// `model.toml` as written: the description and two lines before it.
+#[derive(Serialize, Deserialize)]
+struct Card {
+    format: u32,
+    fingerprint: String,
+    #[serde(flatten)]
+    description: toml::Table,
+}
+
+impl ModelDir {
+    /// Joins a description and `tensors` (our names). `origin` names them in errors.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] for sizes that do not fit together or cannot be; those of [`Weights::new`] for tensors.
+    pub fn new(origin: &str, description: Description, tensors: BTreeMap<String, Weight>) -> Result<Self, ModelError> {
+        description.validate()?;
+        let weights = Weights::new(origin, &description.encoder, tensors)?;
+        let fingerprint = fingerprint(&description, &weights);
+        Ok(Self { description, weights, fingerprint })
+    }
+
+    /// Loads a model: a directory of ours, or a foreign checkpoint, which is converted in memory.
+    ///
+    /// # Errors
+    /// [`ModelError`] says which file, what is wrong with it and what would be right.
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        let kind = fs::metadata(path).map_err(|source| ModelError::Read { path: path.into(), source })?;
+        if !kind.is_dir() {
+            return crate::checkpoint::family::load(path);
+        }
+        if path.join(CARD).is_file() {
+            Self::load_own(path)
+        } else {
+            Err(crate::checkpoint::family::refuse_directory(path))
+        }
+    }
+
+    fn load_own(folder: &Path) -> Result<Self, ModelError> {
+        let card_path = folder.join(CARD);
+        let text = read_text(&card_path)?;
+        let (claimed, description) = parse_card(&card_path, &text)?;
+        let weights_path = folder.join(WEIGHTS);
+        let state = StateDict::read(&weights_path)?;
+        let mut tensors = BTreeMap::new();
+        for (name, tensor) in state.iter() {
+            tensors.insert(name.to_owned(), Weight { shape: tensor.shape.clone(), values: tensor.f32()? });
+        }
+        let model = Self::new(&weights_path.display().to_string(), description, tensors)?;
+        let found = model.fingerprint.to_string();
+        if claimed != found {
+            return Err(ModelError::Fingerprint { path: card_path, claimed, found });
+        }
+        Ok(model)
+    }
+
+    /// Writes the model into `folder`, which is made if need be. Each file is written beside its place and renamed, the
+    /// weights first: a reader sees the old model, the new one, or an error that says they do not belong together.
+    ///
+    /// # Errors
+    /// [`ModelError::Write`] with the path.
+    pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        fs::create_dir_all(folder).map_err(|source| ModelError::Write { path: folder.into(), source })?;
+        let tensor = |(name, weight): (&str, &Weight)| {
+            Ok((name.to_owned(), StateTensor::from_f32(&weight.shape, &weight.values)?))
+        };
+        let tensors = self.weights.iter().map(tensor).collect::<Result<Vec<_>, ModelError>>()?;
+        let path = folder.join(WEIGHTS);
+        write(&path, &StateDict::from_tensors(WEIGHTS, tensors), &BTreeMap::new())?;
+        let card = self.card()?;
+        write_whole(&folder.join(CARD), |out| out.write_all(card.as_bytes()))
+    }
+
+    /// `model.toml` as text.
+    ///
+    /// # Errors
+    /// [`ModelError::Card`] if a value cannot be written as TOML.
+    pub fn card(&self) -> Result<String, ModelError> {
+        let unwritable =
+            |error: toml::ser::Error| ModelError::Card { path: PathBuf::from(CARD), message: error.to_string() };
+        let description = toml::Table::try_from(&self.description).map_err(unwritable)?;
+        toml::to_string(&Card { format: FORMAT, fingerprint: self.fingerprint.to_string(), description })
+            .map_err(unwritable)
+    }
+
+    /// What the model is.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Its tensors.
+    #[must_use]
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// SHA-256 over encoder, front end and tensors; the same for an original and its conversion.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The same model with another threshold, or none.
+    #[must_use]
+    pub fn with_threshold(mut self, threshold: Option<Threshold>) -> Self {
+        self.description.threshold = threshold;
+        self
+    }
+}
+
+impl Description {
+    fn validate(&self) -> Result<(), ModelError> {
+        self.encoder.validate()?;
+        self.front_end.validate()?;
+        self.windows.validate()?;
+        let sizes = |key, got: usize, need: usize, of: &str| {
+            if got == need {
+                Ok(())
+            } else {
+                Err(ModelError::Config { key, got: got.to_string(), need: format!("{need}, as {of}") })
+            }
+        };
+        sizes("embedding_size", self.embedding_size, self.encoder.embedding_size(), "the encoder gives")?;
+        sizes("encoder.bins", self.encoder.bins(), self.front_end.bins(), "the front end gives")?;
+        if let Some(labels) = &self.labels
+            && (labels.is_empty() || Path::new(labels).components().count() != 1 || labels.starts_with('.'))
+        {
+            return Err(ModelError::Config {
+                key: "labels",
+                got: labels.clone(),
+                need: "the name of a file beside model.toml".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The largest `model.toml` that is read: real ones take 2 KiB.
+const LARGEST_CARD: u64 = 1 << 20;
+
+fn read_text(path: &Path) -> Result<String, ModelError> {
+    let bytes = fs::metadata(path).map_err(|source| ModelError::Read { path: path.into(), source })?.len();
+    if bytes > LARGEST_CARD {
+        return Err(ModelError::Card {
+            path: path.into(),
+            message: format!("{bytes} bytes; at most {LARGEST_CARD} are read"),
+        });
+    }
+    fs::read_to_string(path).map_err(|source| ModelError::Read { path: path.into(), source })
+}
+
+/// Parses `model.toml`: the fingerprint it claims, and the description.
+///
+/// # Errors
+/// [`ModelError::Card`] with the line, the key and what was expected; [`ModelError::Format`] for another version.
+pub fn parse_card(path: &Path, text: &str) -> Result<(String, Description), ModelError> {
+    let malformed = |error: toml::de::Error| ModelError::Card { path: path.into(), message: error.to_string() };
+    let mut table: toml::Table = text.parse().map_err(malformed)?;
+    // The version first: in another format, other keys are not mistakes.
+    match table.remove("format").and_then(|value| value.as_integer()) {
+        Some(found) if found == i64::from(FORMAT) => {}
+        found => return Err(ModelError::Format { path: path.into(), found, need: FORMAT }),
+    }
+    let Some(toml::Value::String(claimed)) = table.remove("fingerprint") else {
+        return Err(ModelError::Card { path: path.into(), message: "`fingerprint` is missing or no string".into() });
+    };
+    let description = table.try_into().map_err(malformed)?;
+    Ok((claimed, description))
+}
+
+fn fingerprint(description: &Description, weights: &Weights) -> Fingerprint {
+    let mut hash = Sha256::new();
+    // Field by field in the order of the structs, floats in their shortest form: stable, and readable in a debugger.
+    for part in [serde_json::to_vec(&description.encoder), serde_json::to_vec(&description.front_end)] {
+        let part = part.expect("a struct of numbers and names is always JSON");
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let mut bytes = Vec::new();
+    for (name, weight) in weights.iter() {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name.as_bytes());
+        hash.update((weight.shape.len() as u64).to_le_bytes());
+        for &size in &weight.shape {
+            hash.update((size as u64).to_le_bytes());
+        }
+        bytes.clear();
+        bytes.extend(weight.values.iter().flat_map(|value| value.to_le_bytes()));
+        hash.update(&bytes);
+    }
+    Fingerprint::new(hash.finalize().into())
+}
+
+/// SHA-256 of a file in hexadecimal.
+pub(crate) fn sha256_of(path: &Path) -> Result<String, ModelError> {
+    let unreadable = |source| ModelError::Read { path: path.into(), source };
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer).map_err(unreadable)? {
+            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            bytes => hash.update(&buffer[..bytes]),
+        }
+    }
+}
