@@ -1,2 +1,33 @@
-//! (being built)
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+
+mod error;
+#[cfg(feature = "decode")]
+mod evaluation;
+#[cfg(feature = "decode")]
+mod lists;
+mod recognition;
+#[cfg(feature = "decode")]
+mod resumable;
+#[cfg(feature = "decode")]
+mod table;
+
+pub use error::Error;
+#[cfg(feature = "decode")]
+pub use evaluation::Evaluation;
+#[cfg(feature = "decode")]
+pub use lists::{read_list, recordings_in};
+pub use recognition::{SpeakerRecognition, Utterance, Verification};
+#[cfg(feature = "decode")]
+pub use table::EmbeddingTable;
+
+/// Recordings and features: [`sv_audio`].
+pub use sv_audio as audio;
+/// Trials, rates, thresholds: [`sv_metrics`].
+pub use sv_metrics as metrics;
+/// Encoders, checkpoints, model directories: [`sv_models`].
+pub use sv_models as models;
+
+pub use sv_audio::Waveform;
+pub use sv_metrics::{Threshold, Verdict};
+pub use sv_models::{Embedding, ModelDir};

@@ -1,0 +1,23 @@
+//! `sv convert`: a checkpoint of another system as a model directory.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use speaker_verification::ModelDir;
+
+use crate::output;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A checkpoint, or a directory, of another system
+    checkpoint: PathBuf,
+    /// The model directory to write
+    out_dir: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let model = ModelDir::load(&arguments.checkpoint)?;
+    model.save(&arguments.out_dir)?;
+    output::line(&format!("{}  fingerprint {}", arguments.out_dir.display(), model.fingerprint()))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,39 @@
+//! `sv inspect`: what a model is.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use speaker_verification::ModelDir;
+use speaker_verification::models::Description;
+
+use crate::output;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A model directory, or a checkpoint of another system
+    model: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    fingerprint: String,
+    parameters: usize,
+    #[serde(flatten)]
+    description: &'a Description,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let model = ModelDir::load(&arguments.model)?;
+    let parameters = model.description().encoder.parameters();
+    if arguments.json {
+        let fingerprint = model.fingerprint().to_string();
+        output::json(&Answer { fingerprint, parameters, description: model.description() })?;
+    } else {
+        output::text_as_it_is(&format!("# {parameters} parameters\n{}", model.card()?))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

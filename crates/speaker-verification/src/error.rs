@@ -1,0 +1,106 @@
+//! What can go wrong for an application: what the crates below report, with the file it happened to.
+
+use std::path::PathBuf;
+
+use sv_audio::AudioError;
+use sv_metrics::MetricsError;
+use sv_models::ModelError;
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A recording in memory cannot be decoded or holds nothing to embed.
+    #[error(transparent)]
+    Audio(#[from] AudioError),
+    /// The same, for a file.
+    #[error("{}: {source}", .path.display())]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: AudioError,
+    },
+    /// A model cannot be read, or an embedding cannot be made or compared.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// An embedding of one file failed inside the network.
+    #[error("{}: {source}", .path.display())]
+    Embedding {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ModelError,
+    },
+    /// A trial list or its scores cannot be used.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The same, for a trial list in a file.
+    #[error("{}: {source}", .path.display())]
+    TrialList {
+        /// The list.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: MetricsError,
+    },
+    /// Too many files of a trial list failed: what is left has no targets, or no non-targets.
+    #[error("{failed} files failed, and too few trials are left: {source}; the first failure: {first}")]
+    NothingScored {
+        /// Number of files that failed.
+        failed: usize,
+        /// What went wrong with the first of them.
+        first: Box<Error>,
+        /// What the remaining trials lack.
+        source: MetricsError,
+    },
+    /// A file or folder cannot be read.
+    #[error("{}: cannot be read: {source}", .path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// A file or folder cannot be written.
+    #[error("{}: cannot be written: {source}", .path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// A table of embeddings is not one of ours.
+    #[error("{}: not a table of embeddings: {message}", .path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Finished batches of another run lie where this one would put its own.
+    #[error("{}: left by another run ({differs} differs); remove it, or write to another file", .path.display())]
+    OtherRun {
+        /// The folder of finished batches.
+        path: PathBuf,
+        /// What differs.
+        differs: &'static str,
+    },
+    /// A list names no recording.
+    #[error("{origin}: names no recording")]
+    NothingToDo {
+        /// The list or folder.
+        origin: String,
+    },
+}
+
+impl Error {
+    /// The same error, with the file that it happened to.
+    #[cfg(feature = "decode")]
+    pub(crate) fn at(self, path: &std::path::Path) -> Self {
+        match self {
+            Self::Audio(source) => Self::Recording { path: path.into(), source },
+            Self::Model(source) => Self::Embedding { path: path.into(), source },
+            other => other,
+        }
+    }
+}

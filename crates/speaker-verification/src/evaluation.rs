@@ -1,0 +1,124 @@
+//! A trial list, embedded, scored and rated.
+
+use std::path::{Path, PathBuf};
+
+use sv_metrics::bootstrap::{self, Bootstrap, Interval};
+use sv_metrics::dcf::{self, CostModel, MinDcf};
+use sv_metrics::eer::{self, Eer};
+use sv_metrics::{Label, Trials};
+
+use crate::{Error, SpeakerRecognition};
+
+/// What a model did on a trial list.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// The trials that were scored: all, unless a file failed.
+    pub trials: Trials,
+    /// Their scores, in that order.
+    pub scores: Vec<f64>,
+    /// Equal error rate, by the crossing of the linearly interpolated ROC, and the score where it lies.
+    pub eer: Eer,
+    /// 95 % interval of the rate by bootstrap over speakers; none where the list has too few of them to resample.
+    pub eer_interval: Option<Interval>,
+    /// Least detection cost at a target prior of 0.01, both costs 1, normalised.
+    pub min_dcf: MinDcf,
+    /// The files that failed, and why. Their trials are left out.
+    pub failures: Vec<(PathBuf, Error)>,
+}
+
+impl Evaluation {
+    /// Number of target trials among those that were scored.
+    #[must_use]
+    pub fn targets(&self) -> usize {
+        self.trials.pairs().iter().filter(|pair| pair.label == Some(Label::Target)).count()
+    }
+}
+
+impl SpeakerRecognition {
+    /// Embeds each file of `trials` once, its path relative to `root`, and rates the scores.
+    ///
+    /// A file that fails takes its trials with it; [`Evaluation::failures`] names it. `finished` is called with the number
+    /// of files done, from any thread.
+    ///
+    /// # Errors
+    /// [`Error::Metrics`] for a list without labels, and if no target or no non-target trial could be scored: it then says
+    /// nothing of why, so [`Error::NothingScored`] with the first failure stands in its place where a file failed.
+    pub fn evaluate<F: Fn(usize) + Sync>(
+        &self,
+        trials: &Trials,
+        root: &Path,
+        finished: F,
+    ) -> Result<Evaluation, Error> {
+        let paths: Vec<PathBuf> = trials.files().iter().map(|file| root.join(file)).collect();
+        let embedded = self.embed_files(&paths, finished);
+        let mut scores = Vec::with_capacity(trials.pairs().len());
+        let mut kept = Vec::with_capacity(trials.pairs().len());
+        for (trial, pair) in trials.iter().zip(trials.pairs()) {
+            if let (Ok(a), Ok(b)) = (&embedded[pair.enrolment], &embedded[pair.test]) {
+                scores.push(self.compare(&a.embedding, &b.embedding)?.score);
+                kept.push(trial);
+            }
+        }
+        let failures: Vec<(PathBuf, Error)> =
+            paths.into_iter().zip(embedded).filter_map(|(path, result)| Some((path, result.err()?))).collect();
+        let rated = Trials::new(kept, trials.format()).and_then(|kept| Ok((kept.scored(&scores)?, kept)));
+        let (rated, trials) = match (rated, failures.len()) {
+            (Ok(rated), _) => rated,
+            (Err(source), 0) => return Err(source.into()),
+            (Err(source), failed) => {
+                let first = failures.into_iter().next().map(|(_, error)| Box::new(error)).expect("at least one failed");
+                return Err(Error::NothingScored { failed, first, source });
+            }
+        };
+        Ok(Evaluation {
+            eer: eer::eer(&rated),
+            eer_interval: bootstrap::eer_interval(&rated, &speakers_of(&trials), &Bootstrap::default()).ok(),
+            min_dcf: dcf::min_dcf(&rated, &CostModel::with_prior(0.01)?),
+            trials,
+            scores,
+            failures,
+        })
+    }
+}
+
+/// The speakers of each trial's two sides, as numbers: a list names none, but files joined by target trials are one.
+fn speakers_of(trials: &Trials) -> Vec<(usize, usize)> {
+    let mut parents: Vec<usize> = (0..trials.files().len()).collect();
+    for pair in trials.pairs().iter().filter(|pair| pair.label == Some(Label::Target)) {
+        let (a, b) = (root_of(&mut parents, pair.enrolment), root_of(&mut parents, pair.test));
+        parents[a.max(b)] = a.min(b);
+    }
+    trials
+        .pairs()
+        .iter()
+        .map(|pair| (root_of(&mut parents, pair.enrolment), root_of(&mut parents, pair.test)))
+        .collect()
+}
+
+/// The root of `file`, halving the path on the way so that no list makes a long chain.
+fn root_of(parents: &mut [usize], mut file: usize) -> usize {
+    while parents[file] != file {
+        parents[file] = parents[parents[file]];
+        file = parents[file];
+    }
+    file
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sv_metrics::TrialFormat;
+
+    #[test]
+    fn files_joined_by_targets_are_one_speaker() {
+        // a-b and b-c are targets, so a, b, c are one; d is another; e and f are a third.
+        let text = "1 a b\n0 a d\n1 c b\n0 c d\n1 f e\n0 d e\n";
+        let speakers = speakers_of(&Trials::parse(text, TrialFormat::VoxCeleb).unwrap());
+        assert_eq!(speakers[0].0, speakers[0].1);
+        assert_eq!(speakers[2], speakers[0]);
+        assert_eq!((speakers[1].0, speakers[3].0), (speakers[0].0, speakers[0].0));
+        assert_ne!(speakers[1].0, speakers[1].1);
+        assert_eq!(speakers[4].0, speakers[4].1);
+        assert_ne!(speakers[5].0, speakers[5].1);
+    }
+}
