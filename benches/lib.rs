@@ -1,1 +1,2 @@
-//! What the benches share: nothing yet but their manifest.
+//! The benches share nothing but their manifest.
+#![forbid(unsafe_code)]

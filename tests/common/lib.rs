@@ -1,4 +1,9 @@
-//! What several tests share: where the real recordings and the reference values are, and how they are read.
+//! What several tests share: where the real recordings and the reference values are, how they are read, and what stands in
+//! for them elsewhere.
 #![forbid(unsafe_code)]
 
 pub mod data;
+pub mod lda;
+pub mod model;
+pub mod mutate;
+pub mod pickle;

@@ -1,0 +1,292 @@
+//! The real `sv`, as a person or a script runs it.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test stops where its scene cannot be set")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::data::{data_dir, reference_dir};
+use common::model::{tiny_model, voice};
+use serde_json::Value;
+use speaker_verification::EmbeddingTable;
+use speaker_verification::metrics::{Acceptance, Threshold, ThresholdOrigin};
+use tempfile::TempDir;
+
+fn sv(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sv")).args(arguments).current_dir(folder).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output.stdout)))
+}
+
+/// A folder with a model in `m`, and the recordings a.wav, b.wav (one voice) and c.wav (another).
+fn scene() -> TempDir {
+    scene_with(None)
+}
+
+fn scene_with(threshold: Option<f64>) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let threshold = threshold.map(|value| {
+        Threshold::new(value, Acceptance::AtLeast, ThresholdOrigin::Calibrated { list: "dev.txt".into() }).unwrap()
+    });
+    tiny_model(threshold).save(&folder.path().join("m")).unwrap();
+    for (name, pitch, seed) in [("a", 120.0, 1), ("b", 121.0, 2), ("c", 230.0, 3)] {
+        std::fs::write(folder.path().join(format!("{name}.wav")), voice(pitch, seed).to_wav()).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn verify_answers_by_its_exit_status() {
+    let folder = scene();
+    let status = |arguments: &[&str]| sv(arguments, folder.path()).status.code();
+    assert_eq!(status(&["verify", "--model", "m", "a.wav", "b.wav", "--threshold", "-1"]), Some(0));
+    assert_eq!(status(&["verify", "--model", "m", "a.wav", "b.wav", "--threshold", "1.5"]), Some(1));
+    assert_eq!(status(&["verify", "--model", "m", "a.wav", "b.wav"]), Some(3));
+    assert_eq!(status(&["verify", "--model", "m", "a.wav", "nobody.wav"]), Some(2));
+    assert_eq!(status(&["verify", "--model", "nothing", "a.wav", "b.wav"]), Some(2));
+    assert_eq!(status(&["verify", "--model", "m", "a.wav", "b.wav", "--threshold", "NaN"]), Some(2));
+}
+
+#[test]
+fn a_verdict_names_the_threshold_and_its_origin() {
+    let folder = scene_with(Some(-1.0));
+    let output = sv(&["verify", "--model", "m", "a.wav", "b.wav", "--json"], folder.path());
+    let answer = json(&output);
+    assert_eq!((answer["verdict"].as_str(), answer["threshold"].as_f64()), (Some("accept"), Some(-1.0)));
+    assert!(answer["threshold_origin"].as_str().unwrap().contains("dev.txt"), "{answer}");
+    assert!((-1.0..=1.0).contains(&answer["score"].as_f64().unwrap()));
+    let undecided = sv(&["verify", "--model", "m", "a.wav", "b.wav", "--json"], scene().path());
+    let answer = json(&undecided);
+    assert_eq!((answer["verdict"].as_str(), &answer["threshold"]), (Some("undecided"), &Value::Null));
+}
+
+#[test]
+fn a_recording_compared_with_itself_scores_one() {
+    let folder = scene();
+    let answer = json(&sv(&["verify", "--model", "m", "a.wav", "a.wav", "--json"], folder.path()));
+    assert!((answer["score"].as_f64().unwrap() - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn embed_names_the_file_that_fails_and_does_the_rest() {
+    let folder = scene();
+    std::fs::write(
+        folder.path().join("silent.wav"),
+        speaker_verification::Waveform::new(vec![0.0; 48_000], 16_000).unwrap().to_wav(),
+    )
+    .unwrap();
+    let output = sv(&["embed", "--model", "m", "--json", "a.wav", "silent.wav", "c.wav"], folder.path());
+    assert_eq!(output.status.code(), Some(2));
+    let answer = json(&output);
+    let paths: Vec<_> = answer["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["a.wav", "c.wav"]);
+    assert_eq!(answer["files"][0]["embedding"].as_array().unwrap().len(), 12);
+    let seconds = answer["files"][0]["seconds_of_speech"].as_f64().unwrap();
+    assert!(seconds > 1.0 && seconds <= 3.0, "{seconds}");
+    assert_eq!(answer["errors"][0]["path"], "silent.wav");
+    assert!(text(&output.stderr).contains("silent.wav"));
+}
+
+#[test]
+fn a_folder_is_searched_and_a_table_is_written() {
+    let folder = scene();
+    let output = sv(&["embed", "--model", "m", ".", "--out", "e.safetensors"], folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let table = EmbeddingTable::load(&folder.path().join("e.safetensors")).unwrap();
+    assert_eq!(table.paths, ["./a.wav", "./b.wav", "./c.wav"]);
+    assert!((0..3).all(|row| table.row(row).unwrap().len() == 12));
+    assert!(!folder.path().join("e.safetensors.part").exists());
+}
+
+#[test]
+fn shards_joined_are_the_whole() {
+    let folder = scene();
+    std::fs::write(folder.path().join("list"), "a.wav\nb.wav\nc.wav\n").unwrap();
+    let embed = |extra: &[&str], out: &str| {
+        let arguments = [&["embed", "--model", "m", "--list", "list", "--out", out], extra].concat();
+        assert!(sv(&arguments, folder.path()).status.success());
+        EmbeddingTable::load(&folder.path().join(out)).unwrap()
+    };
+    let whole = embed(&[], "whole");
+    let mut joined = embed(&["--shard", "1/2"], "one");
+    joined.append(embed(&["--shard", "2/2", "--threads", "1"], "two"));
+    assert_eq!(joined, whole);
+}
+
+#[test]
+fn an_interrupted_run_keeps_its_batches_and_refuses_anothers() {
+    let folder = scene();
+    let list: String = ["a.wav\n", "b.wav\n", "c.wav\n"].concat();
+    std::fs::write(folder.path().join("list"), &list).unwrap();
+    let embed = || sv(&["embed", "--model", "m", "--list", "list", "--out", "e"], folder.path());
+    assert!(embed().status.success());
+    // What an interruption leaves: the folder with its claim and a finished batch. The batch is made another's on purpose,
+    // so that it shows in the result that it was not done again.
+    let parts = folder.path().join("e.part");
+    std::fs::create_dir(&parts).unwrap();
+    let mut kept = EmbeddingTable::load(&folder.path().join("e")).unwrap();
+    kept.seconds_of_speech = vec![1.0, 2.0, 3.0];
+    kept.save(&parts.join("batch-000000.safetensors")).unwrap();
+    let claim = serde_json::json!({
+        "fingerprint": kept.fingerprint,
+        "vad": format!("{:?}", speaker_verification::audio::vad::VadChoice::energy()),
+        "paths": ["./a.wav", "./b.wav", "./c.wav"],
+    });
+    std::fs::write(parts.join("run.json"), claim.to_string()).unwrap();
+    assert!(embed().status.success());
+    assert_eq!(EmbeddingTable::load(&folder.path().join("e")).unwrap(), kept);
+
+    std::fs::create_dir(&parts).unwrap();
+    let other = claim.to_string().replace("c.wav", "d.wav");
+    std::fs::write(parts.join("run.json"), other).unwrap();
+    let refused = embed();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("the list of files differs"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn eval_prints_stable_keys_and_writes_the_scores() {
+    let folder = scene();
+    std::fs::write(folder.path().join("trials"), "1 a.wav b.wav\n0 a.wav c.wav\n1 c.wav c.wav\n0 b.wav c.wav\n")
+        .unwrap();
+    let arguments = ["eval", "--model", "m", "--trials", "trials", "--root", ".", "--scores", "scores", "--json"];
+    let output = sv(&arguments, folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let answer = json(&output);
+    for key in ["eer", "eer_interval", "threshold", "min_dcf_p0.01", "trials", "targets", "seconds"] {
+        assert!(!answer[key].is_null(), "{key} in {answer}");
+    }
+    assert_eq!((answer["trials"].as_u64(), answer["targets"].as_u64()), (Some(4), Some(2)));
+    let scores = std::fs::read_to_string(folder.path().join("scores")).unwrap();
+    assert_eq!(scores.lines().count(), 4);
+    assert!(scores.starts_with("1 a.wav b.wav "), "{scores}");
+}
+
+#[test]
+fn a_bad_line_of_a_trial_list_is_named() {
+    let folder = scene();
+    std::fs::write(folder.path().join("trials"), "1 a.wav b.wav\n2 a.wav c.wav\n").unwrap();
+    let output = sv(&["eval", "--model", "m", "--trials", "trials", "--root", "."], folder.path());
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(message.contains("trials") && message.contains('2') && message.contains("2 a.wav c.wav"), "{message}");
+}
+
+#[test]
+fn two_files_of_one_name_in_two_folders_are_two_files() {
+    let folder = scene();
+    for (sub, from) in [("x", "a.wav"), ("y", "c.wav")] {
+        std::fs::create_dir(folder.path().join(sub)).unwrap();
+        std::fs::copy(folder.path().join(from), folder.path().join(sub).join("same.wav")).unwrap();
+    }
+    std::fs::write(folder.path().join("trials"), "1 x/same.wav a.wav\n0 x/same.wav y/same.wav\n").unwrap();
+    let arguments = ["eval", "--model", "m", "--trials", "trials", "--root", ".", "--scores", "scores"];
+    assert!(sv(&arguments, folder.path()).status.success());
+    let scores = std::fs::read_to_string(folder.path().join("scores")).unwrap();
+    let score = |line: usize| scores.lines().nth(line).unwrap().rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+    assert!((score(0) - 1.0).abs() < 1e-5 && score(1) < 0.999_9, "{scores}");
+}
+
+#[test]
+fn a_missing_file_of_a_trial_list_is_named_and_the_rest_is_rated() {
+    let folder = scene();
+    std::fs::write(folder.path().join("trials"), "1 a.wav b.wav\n0 a.wav c.wav\n1 a.wav gone.wav\n").unwrap();
+    let output = sv(&["eval", "--model", "m", "--trials", "trials", "--root", ".", "--json"], folder.path());
+    assert_eq!(output.status.code(), Some(2));
+    let answer = json(&output);
+    assert_eq!(answer["trials"], 2);
+    assert!(answer["errors"][0]["path"].as_str().unwrap().contains("gone.wav"));
+}
+
+#[test]
+fn the_verbs_describe_themselves() {
+    let folder = scene();
+    let inspected = json(&sv(&["inspect", "m", "--json"], folder.path()));
+    assert_eq!(inspected["embedding_size"], 12);
+    assert_eq!(inspected["encoder"]["architecture"], "lstm");
+    let script = text(&sv(&["generate", "--completions", "bash"], folder.path()).stdout);
+    assert!(script.contains("verify"), "{script}");
+    assert!(sv(&["generate", "--man", "man"], folder.path()).status.success());
+    let page = std::fs::read_to_string(folder.path().join("man/sv.1")).unwrap();
+    assert!(page.contains("sv"), "{page}");
+}
+
+#[test]
+fn a_closed_pipe_is_success() {
+    let folder = scene();
+    let script = format!(
+        "{} embed --model m a.wav b.wav c.wav | head -c 5 > /dev/null; exit ${{PIPESTATUS[0]}}",
+        env!("CARGO_BIN_EXE_sv")
+    );
+    let output = Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn synth_writes_voices_that_the_other_verbs_take() {
+    let folder = scene();
+    let output = sv(&["synth", "voices", "--speakers", "2", "--utterances", "2", "--seed", "5"], folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = sv(
+        &["eval", "--model", "m", "--trials", "voices/trials.txt", "--root", "voices", "--vad", "none", "--json"],
+        folder.path(),
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    // 4 files: 6 pairs, 2 of them of one speaker.
+    assert_eq!((json(&output)["trials"].as_u64(), json(&output)["targets"].as_u64()), (Some(6), Some(2)));
+}
+
+#[test]
+fn a_foreign_checkpoint_and_its_conversion_are_one_model() {
+    let Some(reference) = reference_dir() else { return };
+    let folder = scene();
+    let checkpoint = reference.join("resemblyzer_pretrained.pt").display().to_string();
+    let converted = sv(&["convert", &checkpoint, "r"], folder.path());
+    assert!(converted.status.success(), "{}", text(&converted.stderr));
+    let fingerprint = |model: &str| json(&sv(&["inspect", model, "--json"], folder.path()))["fingerprint"].clone();
+    assert_eq!(fingerprint("r"), fingerprint(&checkpoint));
+    let embedding = |model: &str| {
+        let output = sv(&["embed", "--model", model, "--vad", "energy", "--json", "a.wav"], folder.path());
+        json(&output)["files"][0]["embedding"].clone()
+    };
+    assert_eq!(embedding("r"), embedding(&checkpoint));
+}
+
+#[test]
+fn every_broken_recording_gets_the_answer_that_its_readme_asks_for() {
+    let (Some(data), Some(reference)) = (data_dir(), reference_dir()) else { return };
+    let bad = data.join("formats/bad");
+    let model = reference.join("resemblyzer_pretrained.pt").display().to_string();
+    // The others hold speech and are embedded, with a warning where something is missing or clipped.
+    let usable = [
+        "truncated.wav",
+        "truncated.flac",
+        "truncated.mp3",
+        "truncated.ogg",
+        "truncated-with-index.m4a",
+        "claims-4gb.wav",
+        "clipped-speech.wav",
+    ];
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&bad).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension != "md"));
+    assert!(files.len() >= 20, "{} files", files.len());
+    for file in files {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let output = sv(&["embed", "--model", &model, "--json", file.to_str().unwrap()], &bad);
+        let message = text(&output.stderr);
+        if usable.contains(&name) {
+            assert_eq!(output.status.code(), Some(0), "{name}: {message}");
+            let warned = message.contains(name);
+            assert!(warned || name == "claims-4gb.wav", "{name} is embedded without a warning: {message}");
+        } else {
+            assert_eq!(output.status.code(), Some(2), "{name} was embedded");
+            assert!(message.contains(name) && !message.contains("panicked"), "{name}: {message}");
+        }
+    }
+}

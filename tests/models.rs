@@ -1,0 +1,191 @@
+//! Model directories: saved and loaded whole, and refused with the name of what is wrong.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test stops where its scene cannot be set")]
+
+use std::path::Path;
+
+use common::model::{tiny_model, voice};
+use speaker_verification::SpeakerRecognition;
+use speaker_verification::models::checkpoint::StateDict;
+use speaker_verification::models::{ModelDir, ModelError};
+use speaker_verification::{Error, Waveform};
+
+fn saved() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    tiny_model(None).save(folder.path()).unwrap();
+    folder
+}
+
+/// Loads the tiny model after `edit` has changed its card.
+fn with_card(edit: impl Fn(&str) -> String) -> Result<ModelDir, ModelError> {
+    let folder = saved();
+    let path = folder.path().join("model.toml");
+    let card = std::fs::read_to_string(&path).unwrap();
+    let edited = edit(&card);
+    assert_ne!(card, edited, "the edit must change something");
+    std::fs::write(&path, edited).unwrap();
+    ModelDir::load(folder.path())
+}
+
+/// Loads the tiny model after `edit` has changed its weights.
+fn with_weights(edit: impl Fn(&mut StateDict)) -> Result<ModelDir, ModelError> {
+    let folder = saved();
+    let path = folder.path().join("weights.safetensors");
+    let mut state = StateDict::read(&path).unwrap();
+    edit(&mut state);
+    speaker_verification::models::checkpoint::write(&path, &state, &std::collections::BTreeMap::new()).unwrap();
+    ModelDir::load(folder.path())
+}
+
+#[test]
+fn a_model_comes_back_as_it_was_saved() {
+    let model = tiny_model(None);
+    let folder = saved();
+    let back = ModelDir::load(folder.path()).unwrap();
+    assert_eq!(back, model);
+    // Saving over itself changes no byte: nothing in a model directory depends on the time or the place.
+    let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let before = (bytes("model.toml"), bytes("weights.safetensors"));
+    back.save(folder.path()).unwrap();
+    assert_eq!((bytes("model.toml"), bytes("weights.safetensors")), before);
+}
+
+#[test]
+fn every_constant_of_the_front_end_stands_in_the_card() {
+    let card = tiny_model(None).card().unwrap();
+    for key in ["rate_hz", "n_fft", "win_length", "hop", "resampler", "bins", "min_coverage", "embedding_size"] {
+        assert!(card.contains(key), "{key} is not in:\n{card}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_named_wherever_it_stands() {
+    for (after, key) in
+        [("format = 1", "surplus"), ("[encoder]", "droput"), ("[front_end]", "preemphasis"), ("[windows]", "overlap")]
+    {
+        let error = with_card(|card| card.replacen(after, &format!("{after}\n{key} = 1"), 1)).unwrap_err();
+        assert!(matches!(error, ModelError::Card { .. }) && error.to_string().contains(key), "{key}: {error}");
+    }
+}
+
+#[test]
+fn another_format_version_is_named() {
+    let error = with_card(|card| card.replace("format = 1", "format = 2")).unwrap_err();
+    assert!(matches!(error, ModelError::Format { found: Some(2), .. }), "{error}");
+}
+
+#[test]
+fn a_card_that_is_no_toml_says_where() {
+    let error = with_card(|card| format!("{card}\n= nonsense")).unwrap_err();
+    assert!(matches!(error, ModelError::Card { .. }) && error.to_string().contains("line"), "{error}");
+}
+
+#[test]
+fn sizes_that_do_not_fit_together_are_named() {
+    let error = with_card(|card| card.replace("embedding_size = 12", "embedding_size = 13")).unwrap_err();
+    assert!(matches!(error, ModelError::Config { key: "embedding_size", .. }), "{error}");
+    let error = with_card(|card| card.replace("hidden = 16", "hidden = 1000000000000")).unwrap_err();
+    assert!(matches!(error, ModelError::Config { key: "encoder.hidden", .. }), "{error}");
+}
+
+#[test]
+fn changed_constants_do_not_pass_for_the_model_that_was_saved() {
+    let error = with_card(|card| card.replace("epsilon = 0.0", "epsilon = 0.5")).unwrap_err();
+    assert!(matches!(error, ModelError::Fingerprint { .. }), "{error}");
+}
+
+#[test]
+fn a_tensor_that_is_missing_misshapen_surplus_or_not_finite_is_named() {
+    let name = "lstm.1.weight_hh";
+    let error = with_weights(|state| drop(state.take(name))).unwrap_err();
+    assert!(matches!(&error, ModelError::MissingTensor { tensor, .. } if tensor == name), "{error}");
+
+    let tensor = |shape: &[usize], value: f32| {
+        speaker_verification::models::checkpoint::StateTensor::from_f32(shape, &vec![value; shape.iter().product()])
+            .unwrap()
+    };
+    let error = with_weights(|state| drop(state.insert(name, tensor(&[64, 9], 0.0)))).unwrap_err();
+    assert!(matches!(&error, ModelError::TensorShape { tensor, .. } if tensor == name), "{error}");
+
+    let error = with_weights(|state| drop(state.insert("lstm.2.bias", tensor(&[64], 0.0)))).unwrap_err();
+    assert!(matches!(&error, ModelError::UnexpectedTensor { tensor, .. } if tensor == "lstm.2.bias"), "{error}");
+
+    let error = with_weights(|state| drop(state.insert(name, tensor(&[64, 8], f32::NAN)))).unwrap_err();
+    assert!(matches!(&error, ModelError::TensorNotFinite { tensor, .. } if tensor == name), "{error}");
+}
+
+#[test]
+fn a_folder_or_file_that_is_no_model_says_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = ModelDir::load(folder.path()).unwrap_err();
+    assert!(matches!(error, ModelError::NotAModelDirectory { .. }), "{error}");
+    std::fs::write(folder.path().join("hyperparams.yaml"), "").unwrap();
+    let error = ModelDir::load(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("SpeechBrain"), "{error}");
+    let error = ModelDir::load(&folder.path().join("nothing")).unwrap_err();
+    assert!(matches!(error, ModelError::Read { .. }), "{error}");
+}
+
+#[test]
+fn a_network_that_is_not_built_yet_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    for (tensor, network) in
+        [("seg_1.weight", "ResNet"), ("blocks.0.conv.conv.weight", "ECAPA-TDNN"), ("something.else", "something.else")]
+    {
+        let value = speaker_verification::models::checkpoint::StateTensor::from_f32(&[1], &[0.5]).unwrap();
+        let state = StateDict::from_tensors("test", [(tensor.to_owned(), value)]);
+        speaker_verification::models::checkpoint::write(&path, &state, &std::collections::BTreeMap::new()).unwrap();
+        let error = ModelDir::load(&path).unwrap_err();
+        assert!(error.to_string().contains(network), "{error}");
+    }
+}
+
+#[test]
+fn embeddings_of_two_models_are_never_compared() {
+    let one = SpeakerRecognition::new(&tiny_model(None)).unwrap();
+    let other = {
+        let model = tiny_model(None);
+        let mut description = model.description().clone();
+        description.front_end.rate_hz = 16_000;
+        description.front_end.name = "another".into();
+        let tensors = model.weights().iter().map(|(name, weight)| (name.to_owned(), weight.clone())).collect();
+        SpeakerRecognition::new(&ModelDir::new("test", description, tensors).unwrap()).unwrap()
+    };
+    let wave = voice(150.0, 1);
+    let (a, b) = (one.embed(&wave).unwrap(), other.embed(&wave).unwrap());
+    let error = one.compare(&a.embedding, &b.embedding).unwrap_err();
+    assert!(matches!(error, Error::Model(ModelError::ForeignEmbedding { .. })), "{error}");
+}
+
+#[test]
+fn an_utterance_has_the_same_embedding_alone_and_in_a_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = SpeakerRecognition::new(&tiny_model(None)).unwrap();
+    let files: Vec<_> = (0..11)
+        .map(|n| {
+            let path = folder.path().join(format!("{n}.wav"));
+            let wave = voice(90.0 + 13.0 * n as f32, n);
+            // Of different lengths, so that each has another number of windows.
+            let kept = wave.len() - 2_000 * n as usize;
+            let wave = Waveform::new(wave.samples()[..kept].to_vec(), 16_000).unwrap();
+            std::fs::write(&path, wave.to_wav()).unwrap();
+            path
+        })
+        .collect();
+    let together = model.embed_files(&files, |_| ());
+    for (file, result) in files.iter().zip(together) {
+        assert_eq!(result.unwrap(), model.embed_file(file).unwrap(), "{}", file.display());
+    }
+}
+
+#[test]
+fn a_missing_file_and_a_folder_for_a_file_are_named() {
+    let model = SpeakerRecognition::new(&tiny_model(None)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for path in [folder.path().join("nobody.wav"), folder.path().to_path_buf()] {
+        let error = model.embed_file(&path).unwrap_err();
+        assert!(error.to_string().contains(&*path.to_string_lossy()), "{error}");
+    }
+    assert!(SpeakerRecognition::load(Path::new("no such model")).is_err());
+}

@@ -1,0 +1,229 @@
+//! Ours against Resemblyzer on the same lists, in the same run, with the same threads; medians of interleaved runs.
+
+mod page;
+mod peer;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+use speaker_verification::SpeakerRecognition;
+use speaker_verification::metrics::{TrialFormat, Trials};
+
+use peer::Peer;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A Python with Resemblyzer, torch and soundfile; without it only ours is timed
+    #[arg(long, value_name = "PYTHON")]
+    peers: Option<PathBuf>,
+    /// The folder of recordings and trial lists
+    #[arg(long, env = "SV_DATA")]
+    data: PathBuf,
+    /// The folder with resemblyzer_pretrained.pt
+    #[arg(long, env = "SV_REFERENCE")]
+    reference: PathBuf,
+    /// Runs of each side
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Threads of each side
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Trial lists whose files are embedded
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "speechocean762-dev,speechocean762-dev-rechannelled,librispeech-mini-test,arabic-speech-commands-test"
+    )]
+    lists: Vec<String>,
+}
+
+/// What one `cargo xtask bench` found: `docs/results/bench.json`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Results {
+    pub(crate) machine: String,
+    pub(crate) threads: usize,
+    pub(crate) runs: usize,
+    pub(crate) lists: Vec<ListResult>,
+    pub(crate) start_up: Option<StartUp>,
+}
+
+/// One list: seconds from decoding to embedding, all files.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ListResult {
+    pub(crate) list: String,
+    pub(crate) files: usize,
+    /// Medians; the peers' are absent where none was named.
+    pub(crate) ours: f64,
+    pub(crate) resemblyzer: Option<f64>,
+    /// Whole processes: start, import, model load, work.
+    pub(crate) ours_process: f64,
+    pub(crate) resemblyzer_process: Option<f64>,
+    /// Least cosine between ours and the peer's embedding of a file: both computed the same thing.
+    pub(crate) least_cosine: Option<f64>,
+}
+
+/// `sv verify` on two files of 3 s against Python's import of Resemblyzer alone.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct StartUp {
+    pub(crate) sv_verify: f64,
+    pub(crate) import_resemblyzer: f64,
+}
+
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
+    ensure!(arguments.runs > 0, "--runs 0 measures nothing");
+    speaker_verification::models::pool::limit(arguments.threads)?;
+    let sv = build_sv(root)?;
+    let checkpoint = arguments.reference.join("resemblyzer_pretrained.pt");
+    let model = SpeakerRecognition::load(&checkpoint)?;
+    let mut peer = arguments.peers.as_ref().map(|python| Peer::start(root, python, arguments.threads)).transpose()?;
+    let mut lists = Vec::new();
+    for list in &arguments.lists {
+        println!("{list}");
+        lists.push(bench_list(list, arguments, &model, &checkpoint, &sv, peer.as_mut())?);
+    }
+    drop(peer);
+    let start_up = arguments.peers.as_ref().map(|python| start_up(arguments, python, &checkpoint, &sv)).transpose()?;
+    let results = Results { machine: machine(), threads: arguments.threads, runs: arguments.runs, lists, start_up };
+    let path = root.join("docs/results/bench.json");
+    std::fs::write(&path, serde_json::to_string_pretty(&results)? + "\n")
+        .with_context(|| path.display().to_string())?;
+    page::write(root)?;
+    println!("wrote docs/results/bench.json and docs/results.md");
+    Ok(())
+}
+
+fn bench_list(
+    list: &str,
+    arguments: &Arguments,
+    model: &SpeakerRecognition,
+    checkpoint: &Path,
+    sv: &Path,
+    mut peer: Option<&mut Peer>,
+) -> anyhow::Result<ListResult> {
+    let trials_path = arguments.data.join("trials").join(format!("{list}.txt"));
+    let text = std::fs::read_to_string(&trials_path).with_context(|| trials_path.display().to_string())?;
+    let trials = Trials::parse(&text, TrialFormat::VoxCeleb)?;
+    let files: Vec<PathBuf> = trials.files().iter().map(|file| arguments.data.join(file)).collect();
+    let listing = tempfile::NamedTempFile::new()?;
+    let lines: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    std::fs::write(listing.path(), lines.join("\n") + "\n")?;
+
+    let mut ours = Vec::new();
+    let mut theirs = Vec::new();
+    let mut embeddings = Vec::new();
+    let mut expected = Vec::new();
+    for _ in 0..arguments.runs {
+        let start = Instant::now();
+        let results = model.embed_files(&files, |_| ());
+        ours.push(start.elapsed().as_secs_f64());
+        embeddings = results.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if let Some(peer) = peer.as_mut() {
+            let answer = peer.embed(listing.path())?;
+            theirs.push(answer.seconds);
+            expected = answer.embeddings;
+        }
+    }
+    let cosines = embeddings.iter().zip(&expected).map(|(ours, theirs)| {
+        let theirs: Vec<f32> = theirs.iter().map(|&value| value as f32).collect();
+        speaker_verification::metrics::score::cosine(ours.embedding.values(), &theirs)
+    });
+    let cosines = cosines.collect::<Result<Vec<f64>, _>>()?;
+
+    let mut ours_process = Vec::new();
+    let mut their_process = Vec::new();
+    let out = tempfile::tempdir()?;
+    for _ in 0..arguments.runs {
+        let mut command = Command::new(sv);
+        command.args(["embed", "--threads", &arguments.threads.to_string(), "--model"]).arg(checkpoint);
+        command.args(["--root", "/", "--list"]).arg(listing.path()).arg("--out").arg(out.path().join("e.safetensors"));
+        ours_process.push(seconds_of(&mut command)?);
+        if let (Some(peer), Some(python)) = (peer.as_ref(), &arguments.peers) {
+            their_process.push(peer.whole_process(python, listing.path(), arguments.threads)?);
+        }
+    }
+    Ok(ListResult {
+        list: list.to_owned(),
+        files: files.len(),
+        ours: median(ours).context("no run")?,
+        resemblyzer: median(theirs),
+        ours_process: median(ours_process).context("no run")?,
+        resemblyzer_process: median(their_process),
+        least_cosine: cosines.into_iter().reduce(f64::min),
+    })
+}
+
+fn start_up(arguments: &Arguments, python: &Path, checkpoint: &Path, sv: &Path) -> anyhow::Result<StartUp> {
+    let folder = tempfile::tempdir()?;
+    let [a, b] = ["a.wav", "b.wav"].map(|name| folder.path().join(name));
+    three_seconds(&arguments.data, &[&a, &b])?;
+    let mut verify = Vec::new();
+    let mut import = Vec::new();
+    for _ in 0..arguments.runs {
+        let mut command = Command::new(sv);
+        command.args(["verify", "--threshold", "0.5", "--model"]).arg(checkpoint).args([&a, &b]);
+        verify.push(seconds_of(&mut command)?);
+        import.push(seconds_of(Command::new(python).args(["-c", "import resemblyzer"]))?);
+    }
+    Ok(StartUp { sv_verify: median(verify).context("no run")?, import_resemblyzer: median(import).context("no run")? })
+}
+
+/// Two recordings cut to 3 s, as WAV.
+fn three_seconds(data: &Path, out: &[&PathBuf]) -> anyhow::Result<()> {
+    use speaker_verification::audio::{Waveform, decode};
+    let folder = data.join("librispeech-mini/test");
+    let files = speaker_verification::recordings_in(&folder)?;
+    let mut waves = files.iter().filter_map(|file| decode::read(file, &decode::DecodeLimits::default()).ok());
+    for path in out {
+        let wave = waves.by_ref().map(|decoded| decoded.waveform).find(|wave| wave.seconds() > 3.0);
+        let wave = wave.context("no recording of 3 s")?;
+        let rate_hz = wave.rate_hz();
+        let mut samples = wave.into_samples();
+        samples.truncate(3 * rate_hz as usize);
+        std::fs::write(path, Waveform::new(samples, rate_hz)?.to_wav())?;
+    }
+    Ok(())
+}
+
+/// Seconds of a whole process. Exit statuses up to 3 are answers of `sv verify`, not failures.
+fn seconds_of(command: &mut Command) -> anyhow::Result<f64> {
+    let start = Instant::now();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
+    let seconds = start.elapsed().as_secs_f64();
+    let code = output.status.code();
+    ensure!(matches!(code, Some(0 | 1 | 3)), "{command:?}: {code:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(seconds)
+}
+
+fn build_sv(root: &Path) -> anyhow::Result<PathBuf> {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(root);
+    command.args([
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "speaker-verification",
+        "--features",
+        "cli",
+        "--bin",
+        "sv",
+    ]);
+    ensure!(command.status()?.success(), "sv does not build");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    Ok(target.join("release/sv"))
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+fn machine() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let value = |key: &str| text.lines().find(|line| line.starts_with(key)).and_then(|line| line.split(": ").nth(1));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    format!("{}, {cores} cores, shared with other work", value("model name").unwrap_or("unknown CPU"))
+}
