@@ -5,10 +5,12 @@
 use std::path::Path;
 
 use common::model::{tiny_model, voice};
+use common::mutate::mutations;
 use speaker_verification::SpeakerRecognition;
+use speaker_verification::metrics::{TrialFormat, Trials};
 use speaker_verification::models::checkpoint::StateDict;
-use speaker_verification::models::{ModelDir, ModelError};
-use speaker_verification::{Error, Waveform};
+use speaker_verification::models::{Embedding, ModelDir, ModelError, Plan};
+use speaker_verification::{Error, Waveform, read_list, recordings_in};
 
 fn saved() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -35,6 +37,28 @@ fn with_weights(edit: impl Fn(&mut StateDict)) -> Result<ModelDir, ModelError> {
     edit(&mut state);
     speaker_verification::models::checkpoint::write(&path, &state, &std::collections::BTreeMap::new()).unwrap();
     ModelDir::load(folder.path())
+}
+
+#[path = "fuzz/calls/model.rs"]
+mod model;
+
+#[test]
+fn damaged_cards_are_errors_or_bounded_models() {
+    let card = tiny_model(None).card().unwrap();
+    for bytes in mutations(card.as_bytes(), 2_000, 1) {
+        model::call(&bytes);
+    }
+}
+
+#[test]
+fn damaged_weights_are_errors() {
+    let folder = saved();
+    let path = folder.path().join("weights.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    for bytes in mutations(&whole, 300, 2).filter(|bytes| *bytes != whole) {
+        std::fs::write(&path, bytes).unwrap();
+        assert!(ModelDir::load(folder.path()).is_err());
+    }
 }
 
 #[test]
@@ -188,4 +212,72 @@ fn a_missing_file_and_a_folder_for_a_file_are_named() {
         assert!(error.to_string().contains(&*path.to_string_lossy()), "{error}");
     }
     assert!(SpeakerRecognition::load(Path::new("no such model")).is_err());
+}
+
+#[test]
+fn a_model_that_cannot_be_written_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, "in the way").unwrap();
+    let error = tiny_model(None).save(&path.join("model")).unwrap_err();
+    assert!(matches!(error, ModelError::Write { .. }), "{error}");
+}
+
+#[test]
+fn features_that_the_network_does_not_take_are_refused() {
+    let model = tiny_model(None);
+    let plan = Plan::new(&model.description().encoder, model.weights()).unwrap();
+    for shape in [(0, 40), (5, 39)] {
+        let features = ndarray::Array2::<f32>::zeros(shape);
+        let error = plan.embed(&[features.view()]).unwrap_err();
+        assert!(matches!(error, ModelError::Features { need: 40, .. }), "{error}");
+    }
+    assert_eq!(plan.embed(&[]).unwrap().shape(), [0, 12]);
+}
+
+#[test]
+fn windows_of_many_lengths_together_equal_each_alone_bit_for_bit() {
+    let model = tiny_model(None);
+    let plan = Plan::new(&model.description().encoder, model.weights()).unwrap();
+    let windows: Vec<_> = (0..70)
+        .map(|n| {
+            ndarray::Array2::from_shape_fn((1 + n / 9 % 4, 40), |(t, f)| ((n * 7 + t * 3 + f) as f32 * 0.37).sin())
+        })
+        .collect();
+    let views: Vec<_> = windows.iter().map(|window| window.view()).collect();
+    let together = plan.embed(&views).unwrap();
+    for (row, view) in together.outer_iter().zip(&views) {
+        assert_eq!(row.as_slice().unwrap(), plan.embed(&[*view]).unwrap().as_slice().unwrap());
+    }
+}
+
+#[test]
+fn an_embedding_that_is_not_finite_or_all_zeros_has_no_score() {
+    let fingerprint = tiny_model(None).fingerprint();
+    let error = Embedding::new(vec![0.0, f32::NAN], fingerprint).unwrap_err();
+    assert!(matches!(error, ModelError::EmbeddingNotFinite { index: 1, .. }), "{error}");
+    let zeros = Embedding::new(vec![0.0; 3], fingerprint).unwrap();
+    assert!(matches!(zeros.cosine(&zeros).unwrap_err(), ModelError::Score(_)));
+}
+
+#[test]
+fn a_list_of_which_every_file_fails_says_so() {
+    let model = SpeakerRecognition::new(&tiny_model(None)).unwrap();
+    let trials = Trials::parse("1 a.wav b.wav\n0 a.wav c.wav\n", TrialFormat::VoxCeleb).unwrap();
+    let error = model.evaluate(&trials, Path::new("nowhere"), |_| ()).unwrap_err();
+    assert!(matches!(error, Error::NothingScored { failed: 3, .. }) && error.to_string().contains("a.wav"), "{error}");
+    let blind = Trials::parse("a.wav b.wav\n", TrialFormat::VoxSrcBlind).unwrap();
+    assert!(model.evaluate(&blind, Path::new("nowhere"), |_| ()).is_err());
+}
+
+#[test]
+fn lists_and_folders_without_recordings_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(recordings_in(folder.path()), Err(Error::NothingToDo { .. })));
+    assert!(matches!(recordings_in(&folder.path().join("no")), Err(Error::Read { .. })));
+    let list = folder.path().join("list");
+    std::fs::write(&list, "# nothing\n\n").unwrap();
+    assert!(matches!(read_list(&list, folder.path()), Err(Error::NothingToDo { .. })));
+    std::fs::write(&list, "\u{feff}x/a.wav\r\n# no\r\nb.wav").unwrap();
+    assert_eq!(read_list(&list, Path::new("r")).unwrap(), [Path::new("r/x/a.wav"), Path::new("r/b.wav")]);
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-/// Runs every `make_*.py` under `tests/golden` in its own folder.
+/// Runs every `make*.py` under `tests/golden` in its own folder.
 pub(crate) fn rebuild(root: &Path, python: &Path) -> anyhow::Result<()> {
     let mut folders = vec![root.join("tests/golden")];
     let mut scripts = Vec::new();
@@ -15,7 +15,7 @@ pub(crate) fn rebuild(root: &Path, python: &Path) -> anyhow::Result<()> {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if path.is_dir() {
                 folders.push(path);
-            } else if name.starts_with("make_") && name.ends_with(".py") {
+            } else if name.starts_with("make") && name.ends_with(".py") {
                 scripts.push(path);
             }
         }

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut recognition = SpeakerRecognition::load(model)?;
     if recognition.description().threshold.is_none() {
         // A model without a threshold gives a score but no verdict. Calibrate one on recordings like yours: `sv eval`.
-        let threshold = Threshold::new(0.75, Acceptance::AtLeast, ThresholdOrigin::Caller)?;
+        let threshold = Threshold::new(0.68, Acceptance::AtLeast, ThresholdOrigin::Caller)?;
         recognition = recognition.with_threshold(Some(threshold));
     }
     let answer = recognition.verify_files(a, b)?;
