@@ -74,11 +74,11 @@ settings! {
     /// Spread of how far vowels lie from the centre, each of F1 to F3.
     vowel_space: 0.15, 0.20, 0.0..=1.0;
     /// Habit: spread of a formant of a phone.
-    phone_formant: 0.16, 0.12, 0.0..=0.5;
+    phone_formant: 0.16, 0.06, 0.0..=0.5;
     /// Habit: spread of the length of a phone.
-    phone_length: 0.45, 0.35, 0.0..=1.0;
+    phone_length: 0.45, 0.18, 0.0..=1.0;
     /// Habit: spread of the level of a phone.
-    phone_level: 0.50, 0.40, 0.0..=1.0;
+    phone_level: 0.50, 0.10, 0.0..=1.0;
     /// Spread of the centre of a phone's friction noise.
     friction_centre: 0.10, 0.10, 0.0..=0.5;
     /// Spread of the level of a phone's friction noise.
@@ -99,11 +99,15 @@ settings! {
     /// Spread of the rate.
     take_rate: 0.04, 0.06, 0.0..=0.5;
     /// Spread of the length of each token.
-    take_length: 0.04, 0.06, 0.0..=0.5;
+    take_length: 0.04, 0.08, 0.0..=0.5;
     /// Spread of each formant of each token.
     take_formant: 0.01, 0.015, 0.0..=0.5;
     /// Spread of the level of each token.
     take_level: 0.10, 0.10, 0.0..=0.5;
+    /// Share of a random phrase's syllables that a pause comes before.
+    pause: 0.0, 0.3, 0.0..=1.0;
+    /// Longest of these pauses, in ms; the shortest lasts 80.
+    pause_ms: 300.0, 300.0, 80.0..=1_000.0;
     /// Spread of the length of the vocal tract.
     take_tract: 0.01, 0.01, 0.0..=0.5;
     /// Spread of the corner of the glottal tilt.
@@ -114,15 +118,15 @@ settings! {
     /// Of channels: number of equaliser peaks.
     peaks: 6.0, 6.0, 0.0..=32.0;
     /// Deviation of a peak's gain in dB.
-    peak_db: 5.5, 2.8, 0.0..=20.0;
+    peak_db: 5.0, 1.2, 0.0..=20.0;
     /// Deviation of the spectral tilt in dB at each end.
-    tilt_db: 3.0, 1.2, 0.0..=20.0;
+    tilt_db: 2.5, 0.7, 0.0..=20.0;
     /// Least energy of the direct sound over the room's, in dB.
     direct_low_db: 10.0, 10.0, -10.0..=60.0;
     /// Greatest energy of the direct sound over the room's, in dB.
     direct_high_db: 20.0, 20.0, -10.0..=60.0;
     /// Least signal-to-noise ratio in dB.
-    noise_low_db: 15.0, 25.0, -10.0..=90.0;
+    noise_low_db: 15.0, 20.0, -10.0..=90.0;
     /// Greatest signal-to-noise ratio in dB.
     noise_high_db: 30.0, 40.0, -10.0..=90.0;
     /// Deviation of the gains that colour the noise, in dB.

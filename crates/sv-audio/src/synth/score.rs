@@ -4,7 +4,7 @@ use super::corpus::{Corpus, Syllables};
 use super::draw::{Purpose, Stream};
 use super::phones::{self, Manner, TABLE};
 use super::speaker::Speaker;
-use super::{RATE_HZ, ROW};
+use super::{RATE_HZ, ROW, SynthConfig};
 
 /// Strength of the accents of the fixed phrase's vowels, common to all speakers.
 const PHRASE_PATTERN: [f64; super::speaker::PHRASE_VOWELS] = [1.0, 0.3, 1.2, 0.2, 0.8, 0.5];
@@ -90,7 +90,7 @@ impl Phrase {
         let lead_ms = draw.uniform(low_ms, high_ms);
         let text = match corpus.syllables() {
             Syllables::Fixed(phrase) => phrase.chars().filter_map(phones::index_of).map(Said::Phone).collect(),
-            Syllables::Random => random_text(&mut draw),
+            Syllables::Random => random_text(&speaker.config, &mut draw),
         };
         let pieces = pieces(speaker, &text, &mut speaker.stream(Purpose::Tokens, utterance));
         Self { lead_ms, pieces }
@@ -133,18 +133,18 @@ enum Said {
 }
 
 /// 11 to 15 syllables (C)V(C), with pauses.
-fn random_text(draw: &mut Stream) -> Vec<Said> {
-    const ONSETS: &str = "mnlrszkt";
-    const VOWELS: &str = "aeiou";
-    const CODAS: &str = "nrs";
+fn random_text(config: &SynthConfig, draw: &mut Stream) -> Vec<Said> {
+    const ONSETS: &str = "mnrskt";
+    const VOWELS: &str = "aiu";
+    const CODAS: &str = "ns";
     let pick = |letters: &str, draw: &mut Stream| {
         letters.chars().nth(draw.below(letters.len())).and_then(phones::index_of).map(Said::Phone)
     };
     let mut text = Vec::new();
     let syllables = 11 + draw.below(5);
     for number in 0..syllables {
-        if number > 0 && draw.unit() < 0.12 {
-            text.push(Said::PauseMs(draw.uniform(80.0, 200.0)));
+        if number > 0 && draw.unit() < config.pause {
+            text.push(Said::PauseMs(draw.uniform(80.0, config.pause_ms)));
         }
         if draw.unit() < 0.9 {
             text.extend(pick(ONSETS, draw));
