@@ -8,9 +8,10 @@ use common::model::{tiny_model, voice};
 use common::mutate::mutations;
 use speaker_verification::SpeakerRecognition;
 use speaker_verification::metrics::{TrialFormat, Trials};
-use speaker_verification::models::checkpoint::StateDict;
-use speaker_verification::models::{Embedding, ModelDir, ModelError, Plan};
+use speaker_verification::models::checkpoint::{StateDict, StateTensor, family};
+use speaker_verification::models::{Embedding, ModelDir, ModelError, Plan, Source};
 use speaker_verification::{Error, Waveform, read_list, recordings_in};
+use sv_kernels::lstm::{LayerSizes, LayerWeights};
 
 fn saved() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -124,10 +125,8 @@ fn a_tensor_that_is_missing_misshapen_surplus_or_not_finite_is_named() {
     let error = with_weights(|state| drop(state.take(name))).unwrap_err();
     assert!(matches!(&error, ModelError::MissingTensor { tensor, .. } if tensor == name), "{error}");
 
-    let tensor = |shape: &[usize], value: f32| {
-        speaker_verification::models::checkpoint::StateTensor::from_f32(shape, &vec![value; shape.iter().product()])
-            .unwrap()
-    };
+    let tensor =
+        |shape: &[usize], value: f32| StateTensor::from_f32(shape, &vec![value; shape.iter().product()]).unwrap();
     let error = with_weights(|state| drop(state.insert(name, tensor(&[64, 9], 0.0)))).unwrap_err();
     assert!(matches!(&error, ModelError::TensorShape { tensor, .. } if tensor == name), "{error}");
 
@@ -157,7 +156,7 @@ fn a_network_that_is_not_built_yet_is_named() {
     for (tensor, network) in
         [("seg_1.weight", "ResNet"), ("blocks.0.conv.conv.weight", "ECAPA-TDNN"), ("something.else", "something.else")]
     {
-        let value = speaker_verification::models::checkpoint::StateTensor::from_f32(&[1], &[0.5]).unwrap();
+        let value = StateTensor::from_f32(&[1], &[0.5]).unwrap();
         let state = StateDict::from_tensors("test", [(tensor.to_owned(), value)]);
         speaker_verification::models::checkpoint::write(&path, &state, &std::collections::BTreeMap::new()).unwrap();
         let error = ModelDir::load(&path).unwrap_err();
@@ -280,4 +279,66 @@ fn lists_and_folders_without_recordings_are_named() {
     assert!(matches!(read_list(&list, folder.path()), Err(Error::NothingToDo { .. })));
     std::fs::write(&list, "\u{feff}x/a.wav\r\n# no\r\nb.wav").unwrap();
     assert_eq!(read_list(&list, Path::new("r")).unwrap(), [Path::new("r/x/a.wav"), Path::new("r/b.wav")]);
+}
+
+/// The TensorFlow code's variables at its published sizes, by its names, with weights that a formula gives.
+fn tensorflow_variables() -> Vec<(String, StateTensor)> {
+    let mut variables = vec![
+        ("w".to_owned(), StateTensor::from_f32(&[], &[10.0]).unwrap()),
+        ("b".to_owned(), StateTensor::from_f32(&[], &[-5.0]).unwrap()),
+    ];
+    for layer in 0..3 {
+        let rows = if layer == 0 { 40 + 64 } else { 64 + 64 };
+        for (name, shape) in [("kernel", vec![rows, 512]), ("bias", vec![512]), ("projection/kernel", vec![128, 64])] {
+            let count = shape.iter().product::<usize>();
+            let values: Vec<f32> =
+                (0..count).map(|i| 0.2 * ((i * 37 + layer * 11 + name.len()) as f32).sin()).collect();
+            let name = format!("lstm/rnn/multi_rnn_cell/cell_{layer}/lstm_cell/{name}");
+            variables.push((name, StateTensor::from_f32(&shape, &values).unwrap()));
+        }
+    }
+    variables
+}
+
+#[test]
+fn a_tensorflow_checkpoint_is_the_codes_own_network() {
+    let state = StateDict::from_tensors("model.ckpt", tensorflow_variables());
+    let source = Source { name: "model.ckpt".into(), revision: None, sha256: None };
+    let model = family::convert(&state, source).unwrap();
+    assert_eq!(model.description().encoder.parameters(), 210_432);
+    assert_eq!(model.description().front_end.name, "ge2e-tf");
+
+    // Its cell by the plain definition in f64, then n(x) = x / sqrt(sum x^2 + 1e-6).
+    let value = |layer: usize, name: &str| -> Vec<f64> {
+        let tensor = state.get(&format!("lstm/rnn/multi_rnn_cell/cell_{layer}/lstm_cell/{name}")).unwrap();
+        tensor.f32().unwrap().into_iter().map(f64::from).collect()
+    };
+    let layers: Vec<_> = (0..3)
+        .map(|layer| {
+            let sizes = LayerSizes { input: if layer == 0 { 40 } else { 64 }, hidden: 128, projection: Some(64) };
+            let projection = value(layer, "projection/kernel");
+            LayerWeights::from_tensorflow(sizes, &value(layer, "kernel"), &value(layer, "bias"), Some(&projection))
+                .unwrap()
+        })
+        .collect();
+    let features = ndarray::Array2::from_shape_fn((9, 40), |(t, f)| ((t * 40 + f) as f32 * 0.7).sin());
+    let input: Vec<f64> = features.iter().map(|&value| f64::from(value)).collect();
+    let plain = sv_kernels::reference::lstm(&layers, 1, 9, &input, None).unwrap();
+    let last = &plain.h_n[plain.h_n.len() - 64..];
+    let norm = (last.iter().map(|x| x * x).sum::<f64>() + 1e-6).sqrt();
+    let expected: Vec<f64> = last.iter().map(|x| x / norm).collect();
+    let plan = Plan::new(&model.description().encoder, model.weights()).unwrap();
+    let got = plan.embed(&[features.view()]).unwrap();
+    let (absolute, _) = common::data::difference(got.as_slice().unwrap(), &expected);
+    assert!(absolute < 1e-6, "{absolute:e}");
+}
+
+#[test]
+fn a_tensorflow_checkpoint_with_a_layer_torn_out_is_refused() {
+    let mut variables = tensorflow_variables();
+    variables.retain(|(name, _)| !name.contains("cell_1/lstm_cell/bias"));
+    let state = StateDict::from_tensors("model.ckpt", variables);
+    let source = Source { name: "model.ckpt".into(), revision: None, sha256: None };
+    let error = family::convert(&state, source).unwrap_err();
+    assert!(matches!(&error, ModelError::MissingTensor { tensor, .. } if tensor.contains("cell_1")), "{error}");
 }

@@ -7,3 +7,8 @@ pub mod lda;
 pub mod model;
 pub mod mutate;
 pub mod pickle;
+
+/// The code in the project's README is compiled with the doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -29,7 +29,7 @@ impl SpeakerRecognition {
         let chunks: Vec<Vec<_>> = files
             .par_chunks(chunk)
             .map(|files| {
-                let results = self.embed_together(files);
+                let results = self.embed_chunk(files);
                 finished(files.len());
                 results
             })
@@ -37,7 +37,7 @@ impl SpeakerRecognition {
         chunks.into_iter().flatten().collect()
     }
 
-    fn embed_together<P: AsRef<Path>>(&self, files: &[P]) -> Vec<Result<Utterance, Error>> {
+    fn embed_chunk<P: AsRef<Path>>(&self, files: &[P]) -> Vec<Result<Utterance, Error>> {
         let mut ready: Vec<Prepared> = Vec::with_capacity(files.len());
         let places: Vec<Result<(), Error>> =
             files.iter().map(|file| self.prepare_file(file.as_ref()).map(|prepared| ready.push(prepared))).collect();

@@ -200,32 +200,34 @@ impl SpeakerRecognition {
 
     /// Embeds what is prepared, all windows through the network together: one result each, in order.
     pub(crate) fn embed_prepared(&self, prepared: Vec<Prepared>) -> Vec<Result<Utterance, Error>> {
+        match self.embed_together(&prepared) {
+            Ok(utterances) => utterances.into_iter().map(Ok).collect(),
+            Err(error) if prepared.len() == 1 => vec![Err(error)],
+            // One of them is at fault: alone, each gets its own answer, which is the same for the others.
+            Err(_) => prepared.into_iter().flat_map(|one| self.embed_prepared(vec![one])).collect(),
+        }
+    }
+
+    fn embed_together(&self, prepared: &[Prepared]) -> Result<Vec<Utterance>, Error> {
         let mut pieces = Vec::new();
-        for one in &prepared {
-            match one.windows.cut(&one.features) {
-                Ok(cut) => pieces.extend(cut),
-                // The plan was made for these features a moment ago.
-                Err(error) => unreachable!("{error}"),
-            }
+        for one in prepared {
+            pieces.extend(one.windows.cut(&one.features)?);
         }
         let views: Vec<ArrayView2<'_, f32>> = pieces.iter().map(|piece| piece.view()).collect();
-        let embeddings = match self.plan.embed(&views) {
-            Ok(embeddings) => embeddings,
-            Err(error) => unreachable!("the front end's bins are the network's: {error}"),
-        };
+        let embeddings = self.plan.embed(&views)?;
         let mut first = 0;
         let mut utterances = Vec::with_capacity(prepared.len());
-        for one in &prepared {
+        for one in prepared {
             let end = first + one.windows.pieces();
             let joined = self.plan.join(embeddings.slice_axis(Axis(0), (first..end).into()));
             first = end;
-            utterances.push(Embedding::new(joined, self.fingerprint).map(|embedding| Utterance {
-                embedding,
+            utterances.push(Utterance {
+                embedding: Embedding::new(joined, self.fingerprint)?,
                 seconds_of_speech: one.seconds_of_speech,
                 #[cfg(feature = "decode")]
                 warnings: one.warnings.clone(),
-            }));
+            });
         }
-        utterances.into_iter().map(|result| result.map_err(Error::from)).collect()
+        Ok(utterances)
     }
 }
