@@ -69,10 +69,11 @@ fn read(source: &mut Source<'_>, keys: &[&str]) -> Result<StateDict, Problem> {
 fn sniff(start: &[u8]) -> Option<Format> {
     match start {
         [b'P', b'K', 3 | 5, 4 | 6, ..] => Some(Format::PytorchZip),
+        // Eight bytes of length below 4 GiB, then a JSON object. Before the pickles: a header of 0x380 bytes begins like one,
+        // and torch's own magic number is never followed by such zeros.
+        [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Some(Format::Safetensors),
         // A pickle by its first instruction, PROTO 2 to 5: the legacy reader looks for the magic number itself.
         [0x80, 2..=5, ..] => Some(Format::PytorchLegacy),
-        // Eight bytes of length, then a JSON object.
-        [_, _, _, _, _, _, _, 0, b'{', ..] => Some(Format::Safetensors),
         _ => None,
     }
 }
@@ -88,6 +89,8 @@ mod tests {
             (b"PK\x05\x06", Some(Format::PytorchZip)),
             (b"\x80\x02\x8a\x0a", Some(Format::PytorchLegacy)),
             (b"\x08\x00\x00\x00\x00\x00\x00\x00{}", Some(Format::Safetensors)),
+            // A header of 0x380 bytes, as Resemblyzer's network has, once passed for a pickle.
+            (b"\x80\x03\x00\x00\x00\x00\x00\x00{}", Some(Format::Safetensors)),
             (b"", None),
             (b"\x80", None),
             (b"(dp0\n.", None),

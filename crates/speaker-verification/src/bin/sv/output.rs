@@ -28,7 +28,14 @@ pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
 
 /// Reports an error and gives its exit status, 2.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
-    complain(&format!("{error:#}"));
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // The library's errors say what their causes said; only the context that is added here does not.
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    complain(&message);
     ExitCode::from(2)
 }
 
