@@ -69,9 +69,9 @@ fn read(source: &mut Source<'_>, keys: &[&str]) -> Result<StateDict, Problem> {
 fn sniff(start: &[u8]) -> Option<Format> {
     match start {
         [b'P', b'K', 3 | 5, 4 | 6, ..] => Some(Format::PytorchZip),
-        // Eight bytes of length below 4 GiB, then a JSON object. Before the pickles: a header of 0x380 bytes begins like one,
-        // and torch's own magic number is never followed by such zeros.
-        [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Some(Format::Safetensors),
+        // Eight bytes of length, then a JSON object. Before the pickles: a header of 0x380 bytes begins like one, and the magic
+        // number of torch's has no zero there.
+        [_, _, _, _, _, _, _, 0, b'{', ..] => Some(Format::Safetensors),
         // A pickle by its first instruction, PROTO 2 to 5: the legacy reader looks for the magic number itself.
         [0x80, 2..=5, ..] => Some(Format::PytorchLegacy),
         _ => None,
