@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// Threads of each side
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Name of the run: docs/results/NAME.json
+    #[arg(long, default_value = "bench")]
+    name: String,
     /// Trial lists whose files are embedded
     #[arg(
         long,
@@ -40,7 +43,7 @@ pub(crate) struct Arguments {
     lists: Vec<String>,
 }
 
-/// What one `cargo xtask bench` found: `docs/results/bench.json`.
+/// What one `cargo xtask bench` found: `docs/results/NAME.json`.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Results {
     pub(crate) machine: String,
@@ -87,11 +90,11 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     drop(peer);
     let start_up = arguments.peers.as_ref().map(|python| start_up(arguments, python, &checkpoint, &sv)).transpose()?;
     let results = Results { machine: machine(), threads: arguments.threads, runs: arguments.runs, lists, start_up };
-    let path = root.join("docs/results/bench.json");
+    let path = root.join("docs/results").join(format!("{}.json", arguments.name));
     std::fs::write(&path, serde_json::to_string_pretty(&results)? + "\n")
         .with_context(|| path.display().to_string())?;
     page::write(root)?;
-    println!("wrote docs/results/bench.json and docs/results.md");
+    println!("wrote {} and docs/results.md", path.display());
     Ok(())
 }
 
