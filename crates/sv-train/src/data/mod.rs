@@ -1,0 +1,1 @@
+//! From recordings to batches: manifests, preparation and its cache, samplers, the loader.

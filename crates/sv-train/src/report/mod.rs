@@ -1,0 +1,1 @@
+//! What a run leaves behind for people: metrics while it runs, Markdown, HTML and plots after.
