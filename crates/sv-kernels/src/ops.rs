@@ -201,6 +201,16 @@ pub fn lstm(input: &Tensor, layers: &[LstmLayer], start: Option<&[(Tensor, Tenso
     composed(input, layers, start)
 }
 
+/// The last layer's output at the last frame (B, S): [`lstm`] from zeros, for those who need no more.
+///
+/// # Errors
+/// As [`lstm`].
+pub fn lstm_last(input: &Tensor, layers: &[LstmLayer]) -> Result<Tensor> {
+    let sequence = lstm(input, layers, None)?.sequence;
+    let frames = sequence.dim(1)?;
+    sequence.narrow(1, frames - 1, 1)?.squeeze(1)
+}
+
 /// The forward pass on the kernels of this crate.
 fn packed(input: &Tensor, layers: &[LstmLayer], start: Option<&[(Tensor, Tensor)]>) -> Result<LstmOutputs> {
     let (b, t, _) = input.dims3()?;

@@ -17,6 +17,14 @@ pub enum ModelError {
         /// What the system said.
         source: io::Error,
     },
+    /// candle refused an operation on tensors while a network was trained.
+    #[cfg(feature = "train")]
+    #[error("the network could not be computed: {source}")]
+    Tensor {
+        /// What candle said.
+        #[from]
+        source: candle_core::Error,
+    },
     /// A directory, pipe or device stands where a file of weights was expected.
     #[error("{}: not a regular file; name the checkpoint file itself", .path.display())]
     NotAFile {

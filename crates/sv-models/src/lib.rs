@@ -8,6 +8,8 @@ pub mod encoders;
 mod error;
 mod model_dir;
 mod plan;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod weights;
 
 pub use embedding::{Embedding, Fingerprint};
