@@ -33,7 +33,7 @@ const MAX_CROPS: usize = 10_000;
 
 /// How an utterance is cut into pieces.
 ///
-/// In a file: `kind = "whole"`, `"partials"`, `"fixed"` or `"crops"`, and the numbers of that kind.
+/// In a file: `kind = "whole"`, `"partials"`, `"fixed"`, `"last"` or `"crops"`, and the numbers of that kind.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", from = "AsRead")]
 pub enum Windows {
@@ -59,6 +59,13 @@ pub enum Windows {
         /// Frames from one piece to the next, at most `frames`.
         hop: usize,
     },
+    /// One piece: the last frames. The TensorFlow GE2E code's for fixed phrases takes the last 80 of a trimmed recording.
+    ///
+    /// A shorter utterance is repeated from its start until it fills the piece.
+    Last {
+        /// Frames of the piece.
+        frames: usize,
+    },
     /// So many pieces, from the start to the end at equal distances (rounded down to frames); one alone is the middle.
     ///
     /// An utterance shorter than one piece is repeated to fill one, and is one piece, as all would be equal.
@@ -77,6 +84,7 @@ enum AsRead {
     Whole {},
     Partials { frames: usize, rate_per_second: f64, min_coverage: f64 },
     Fixed { frames: usize, hop: usize },
+    Last { frames: usize },
     Crops { frames: usize, count: usize },
 }
 
@@ -88,6 +96,7 @@ impl From<AsRead> for Windows {
                 Self::Partials { frames, rate_per_second, min_coverage }
             }
             AsRead::Fixed { frames, hop } => Self::Fixed { frames, hop },
+            AsRead::Last { frames } => Self::Last { frames },
             AsRead::Crops { frames, count } => Self::Crops { frames, count },
         }
     }
@@ -117,7 +126,11 @@ impl Windows {
     /// [`AudioError::Setting`] names the first that is out of its range. That the rate fits the frames of a front end is
     /// seen later, by the other methods.
     pub fn validate(&self) -> Result<(), AudioError> {
-        let (Self::Partials { frames, .. } | Self::Fixed { frames, .. } | Self::Crops { frames, .. }) = *self else {
+        let (Self::Partials { frames, .. }
+        | Self::Fixed { frames, .. }
+        | Self::Last { frames }
+        | Self::Crops { frames, .. }) = *self
+        else {
             return Ok(());
         };
         if !(1..=MAX_FRAMES).contains(&frames) {
@@ -176,6 +189,7 @@ impl Windows {
                 plan(frames, partials.pieces, Starts::Every(partials.step))
             }
             Self::Fixed { frames, hop } => plan(frames, 1 + available.saturating_sub(frames) / hop, Starts::Every(hop)),
+            Self::Last { frames } => plan(frames, 1, Starts::From(available.saturating_sub(frames))),
             Self::Crops { frames, .. } if available <= frames => plan(frames, 1, Starts::Every(frames)),
             Self::Crops { frames, count } => plan(frames, count, Starts::Within(available - frames)),
         }
@@ -241,6 +255,8 @@ pub struct WindowPlan {
 enum Starts {
     /// At multiples of this.
     Every(usize),
+    /// A single one, here.
+    From(usize),
     /// Spread evenly from 0 to this.
     Within(usize),
 }
@@ -266,6 +282,7 @@ impl WindowPlan {
         (0..plan.pieces).map(move |piece| {
             let start = match plan.starts {
                 Starts::Every(step) => piece * step,
+                Starts::From(first) => first,
                 Starts::Within(last) if plan.pieces == 1 => last / 2,
                 // At most 10,000 pieces of features that fit in memory: the product fits in 128 bits on any machine.
                 Starts::Within(last) => (piece as u128 * last as u128 / (plan.pieces - 1) as u128) as usize,

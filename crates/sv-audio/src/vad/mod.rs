@@ -20,7 +20,7 @@ pub use energy::EnergyVad;
 
 /// How a front end finds the speech.
 ///
-/// In a file: `kind = "none"`, `"resemblyzer"` or `"energy"`, and every constant of that kind.
+/// In a file: `kind = "none"`, `"resemblyzer"`, `"energy"`, `"trim"` or `"split"`, and every constant of that kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", from = "AsRead")]
 pub enum VadChoice {
@@ -41,11 +41,21 @@ pub enum VadChoice {
     },
     /// Ours: pure Rust, any sample rate.
     Energy(EnergyVad),
+    /// librosa's `trim`: from the first stretch less than `top_db` below the loudest to the last; pauses inside stay.
+    Trim {
+        /// How far below the loudest a frame may lie, in dB; the TensorFlow GE2E code's is 14 for fixed phrases.
+        top_db: f64,
+    },
+    /// librosa's `split`: all stretches less than `top_db` below the loudest.
+    Split {
+        /// How far below the loudest a frame may lie, in dB; the TensorFlow GE2E code's is 20.
+        top_db: f64,
+    },
 }
 
 impl VadChoice {
     /// The names that [`FromStr`] takes.
-    pub const NAMES: [&str; 3] = ["none", "resemblyzer", "energy"];
+    pub const NAMES: [&str; 5] = ["none", "resemblyzer", "energy", "trim", "split"];
 
     /// Most windows that smoothing and widening may span.
     const MAX_WINDOWS: usize = 10_000;
@@ -69,6 +79,8 @@ impl VadChoice {
             Self::None => "none",
             Self::Resemblyzer { .. } => "resemblyzer",
             Self::Energy(_) => "energy",
+            Self::Trim { .. } => "trim",
+            Self::Split { .. } => "split",
         }
     }
 
@@ -90,6 +102,10 @@ impl VadChoice {
                 Ok(())
             }
             Self::Energy(vad) => vad.validate(),
+            Self::Trim { top_db } | Self::Split { top_db } if !(*top_db > 0.0 && *top_db <= 200.0) => {
+                Err(setting("vad.top_db", top_db, "above 0 and at most 200 dB"))
+            }
+            Self::Trim { .. } | Self::Split { .. } => Ok(()),
         }
     }
 
@@ -110,6 +126,10 @@ impl VadChoice {
                 Ok(runs(mask.into_iter()).map(|run| run.start * window..run.end * window).collect())
             }
             Self::Energy(vad) => vad.segments(wave),
+            Self::Trim { top_db } => {
+                Ok(Some(librosa::trim(wave.samples(), *top_db)).into_iter().filter(|range| !range.is_empty()).collect())
+            }
+            Self::Split { top_db } => Ok(librosa::split(wave.samples(), *top_db)),
         }
     }
 
@@ -137,6 +157,8 @@ enum AsRead {
     None {},
     Resemblyzer { mode: u8, window_ms: u32, average: usize, dilate: usize },
     Energy(EnergyVad),
+    Trim { top_db: f64 },
+    Split { top_db: f64 },
 }
 
 impl From<AsRead> for VadChoice {
@@ -147,6 +169,8 @@ impl From<AsRead> for VadChoice {
                 Self::Resemblyzer { mode, window_ms, average, dilate }
             }
             AsRead::Energy(vad) => Self::Energy(vad),
+            AsRead::Trim { top_db } => Self::Trim { top_db },
+            AsRead::Split { top_db } => Self::Split { top_db },
         }
     }
 }
@@ -160,6 +184,8 @@ impl FromStr for VadChoice {
             "none" => Ok(Self::None),
             "resemblyzer" => Ok(Self::resemblyzer()),
             "energy" => Ok(Self::energy()),
+            "trim" => Ok(Self::Trim { top_db: 14.0 }),
+            "split" => Ok(Self::Split { top_db: 20.0 }),
             _ => Err(AudioError::UnknownVad { name: name.to_owned() }),
         }
     }

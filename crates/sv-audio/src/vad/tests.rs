@@ -36,7 +36,7 @@ fn every_name_makes_the_choice_of_that_name() {
         choice.validate().unwrap();
     }
     let error = "silero".parse::<VadChoice>().unwrap_err();
-    assert_eq!(error.to_string(), "there is no VAD `silero`; name one of none, resemblyzer, energy");
+    assert_eq!(error.to_string(), "there is no VAD `silero`; name one of none, resemblyzer, energy, trim, split");
 }
 
 #[test]
@@ -130,4 +130,17 @@ proptest! {
         let trimmed = librosa::trim(wave.samples(), top_db);
         prop_assert!(stretches.iter().all(|s| trimmed.start <= s.start && s.end <= trimmed.end));
     }
+}
+
+#[test]
+fn trim_keeps_the_pause_inside_and_split_drops_it() {
+    let mut samples = vec![0.0; 30_000];
+    samples[5120..7680].fill(1.0);
+    samples[15_360..17_920].fill(1.0);
+    let wave = Waveform::new(samples, 8_000).unwrap();
+    assert_eq!(VadChoice::Trim { top_db: 20.0 }.segments(&wave).unwrap(), [9 * 512..37 * 512]);
+    assert_eq!(VadChoice::Split { top_db: 20.0 }.segments(&wave).unwrap(), [9 * 512..17 * 512, 29 * 512..37 * 512]);
+    assert!(VadChoice::Trim { top_db: f64::NAN }.validate().is_err());
+    let empty = Waveform::new(Vec::new(), 8_000).unwrap();
+    assert!(matches!(VadChoice::Trim { top_db: 20.0 }.voiced(&empty), Err(AudioError::NoSpeech { .. })));
 }

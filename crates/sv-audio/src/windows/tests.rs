@@ -173,3 +173,15 @@ proptest! {
         prop_assert!(plan.cut(&features).unwrap().all(|piece| piece.nrows() == plan.frames()));
     }
 }
+
+#[test]
+fn the_last_frames_are_one_piece_and_a_short_utterance_fills_it() {
+    let extent = Extent { samples: 800, rate_hz: 8_000, hop_samples: 80 };
+    let last = Windows::Last { frames: 4 };
+    assert_eq!(last.plan(&extent, 11).unwrap().ranges().collect::<Vec<_>>(), [7..11]);
+    assert_eq!(last.plan(&extent, 4).unwrap().ranges().collect::<Vec<_>>(), [0..4]);
+    let features = Features::new(ndarray::Array2::from_shape_fn((3, 1), |(t, _)| t as f32));
+    let short: Vec<f32> = last.plan(&extent, 3).unwrap().cut(&features).unwrap().flat_map(|p| p.into_owned()).collect();
+    assert_eq!(short, [0.0, 1.0, 2.0, 0.0]);
+    assert!(Windows::Last { frames: 0 }.validate().is_err());
+}

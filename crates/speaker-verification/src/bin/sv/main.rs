@@ -54,7 +54,7 @@ struct ModelArguments {
     /// A model directory, or a checkpoint of another system
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
-    /// Find speech by this VAD instead of the model's: none, energy, resemblyzer
+    /// Find speech by this VAD instead of the model's: none, energy, resemblyzer, trim (14 dB), split (20 dB)
     #[arg(long, value_name = "NAME")]
     vad: Option<VadChoice>,
 }
