@@ -72,53 +72,11 @@ impl SpeakerRecognition {
         };
         Ok(Evaluation {
             eer: eer::eer(&rated),
-            eer_interval: bootstrap::eer_interval(&rated, &speakers_of(&trials), &Bootstrap::default()).ok(),
+            eer_interval: bootstrap::eer_interval(&rated, &trials.speakers(), &Bootstrap::default()).ok(),
             min_dcf: dcf::min_dcf(&rated, &CostModel::with_prior(0.01)?),
             trials,
             scores,
             failures,
         })
-    }
-}
-
-/// The speakers of each trial's two sides, as numbers: a list names none, but files joined by target trials are one.
-fn speakers_of(trials: &Trials) -> Vec<(usize, usize)> {
-    let mut parents: Vec<usize> = (0..trials.files().len()).collect();
-    for pair in trials.pairs().iter().filter(|pair| pair.label == Some(Label::Target)) {
-        let (a, b) = (root_of(&mut parents, pair.enrolment), root_of(&mut parents, pair.test));
-        parents[a.max(b)] = a.min(b);
-    }
-    trials
-        .pairs()
-        .iter()
-        .map(|pair| (root_of(&mut parents, pair.enrolment), root_of(&mut parents, pair.test)))
-        .collect()
-}
-
-/// The root of `file`, halving the path on the way so that no list makes a long chain.
-fn root_of(parents: &mut [usize], mut file: usize) -> usize {
-    while parents[file] != file {
-        parents[file] = parents[parents[file]];
-        file = parents[file];
-    }
-    file
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sv_metrics::TrialFormat;
-
-    #[test]
-    fn files_joined_by_targets_are_one_speaker() {
-        // a-b and b-c are targets, so a, b, c are one; d is another; e and f are a third.
-        let text = "1 a b\n0 a d\n1 c b\n0 c d\n1 f e\n0 d e\n";
-        let speakers = speakers_of(&Trials::parse(text, TrialFormat::VoxCeleb).unwrap());
-        assert_eq!(speakers[0].0, speakers[0].1);
-        assert_eq!(speakers[2], speakers[0]);
-        assert_eq!((speakers[1].0, speakers[3].0), (speakers[0].0, speakers[0].0));
-        assert_ne!(speakers[1].0, speakers[1].1);
-        assert_eq!(speakers[4].0, speakers[4].1);
-        assert_ne!(speakers[5].0, speakers[5].1);
     }
 }

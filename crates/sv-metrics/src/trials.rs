@@ -199,6 +199,21 @@ impl Trials {
         })
     }
 
+    /// The speakers of each trial's two sides, as numbers, as [`crate::bootstrap::eer_interval`] takes them: a list names files
+    /// and no speakers, but files joined by target trials are one speaker.
+    #[must_use]
+    pub fn speakers(&self) -> Vec<(usize, usize)> {
+        let mut parents: Vec<usize> = (0..self.files().len()).collect();
+        for pair in self.pairs().iter().filter(|pair| pair.label == Some(Label::Target)) {
+            let (a, b) = (root_of(&mut parents, pair.enrolment), root_of(&mut parents, pair.test));
+            parents[a.max(b)] = a.min(b);
+        }
+        self.pairs()
+            .iter()
+            .map(|pair| (root_of(&mut parents, pair.enrolment), root_of(&mut parents, pair.test)))
+            .collect()
+    }
+
     /// Joins the list with its scores, one for each trial in the order of the list.
     ///
     /// # Errors
@@ -331,6 +346,15 @@ fn plain_text(bytes: &[u8], line: usize) -> Result<&str, MetricsError> {
 /// when the list is read again.
 fn is_plain(character: char) -> bool {
     !character.is_control() && character != '\u{FEFF}'
+}
+
+/// The root of `file`, halving the path on the way so that no list makes a long chain.
+fn root_of(parents: &mut [usize], mut file: usize) -> usize {
+    while parents[file] != file {
+        parents[file] = parents[parents[file]];
+        file = parents[file];
+    }
+    file
 }
 
 #[cfg(test)]

@@ -181,3 +181,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn files_joined_by_targets_are_one_speaker() {
+    // a-b and b-c are targets, so a, b, c are one; d is another; e and f are a third.
+    let text = "1 a b\n0 a d\n1 c b\n0 c d\n1 f e\n0 d e\n";
+    let speakers = Trials::parse(text, TrialFormat::VoxCeleb).unwrap().speakers();
+    assert_eq!(speakers[0].0, speakers[0].1);
+    assert_eq!(speakers[2], speakers[0]);
+    assert_eq!((speakers[1].0, speakers[3].0), (speakers[0].0, speakers[0].0));
+    assert_ne!(speakers[1].0, speakers[1].1);
+    assert_eq!(speakers[4].0, speakers[4].1);
+    assert_ne!(speakers[5].0, speakers[5].1);
+}
