@@ -1,0 +1,67 @@
+//! What can be wrong with a batch or an option before it becomes a loss.
+
+use candle_core::DType;
+
+/// Why a loss could not be computed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LossError {
+    /// The embeddings do not have one row a label.
+    #[error("embeddings of shape {got:?} meet {rows} labels; give ({rows}, D), one row a label and D of at least 1")]
+    Shape {
+        /// The embeddings' axes.
+        got: Vec<usize>,
+        /// Rows that the labels, or the N and M given, ask for.
+        rows: usize,
+    },
+    /// The element type is not one that the objective computes in.
+    #[error("{what} is of type {}, {need} is needed; convert it before", .got.as_str())]
+    DataType {
+        /// Which tensor.
+        what: &'static str,
+        /// Its type.
+        got: DType,
+        /// What fits.
+        need: &'static str,
+    },
+    /// The rows are not N speakers after each other with M utterances each.
+    #[error(
+        "{rows} rows are not whole speakers after each other with equally many utterances: the order breaks at row {row} \
+         (counted from 0); sort the batch by speaker and give each equally many rows"
+    )]
+    NotArranged {
+        /// First row that does not fit; the number of rows if the last speaker has too few.
+        row: usize,
+        /// Rows of the batch.
+        rows: usize,
+    },
+    /// There is nobody to tell the speaker from.
+    #[error("a batch of {got} speakers has no pair to compare; give 2 or more")]
+    TooFewSpeakers {
+        /// N of the batch.
+        got: usize,
+    },
+    /// An utterance left out of its speaker's centroid leaves nothing.
+    #[error("{got} utterances a speaker leave no centroid without the utterance itself; give 2 or more")]
+    TooFewUtterances {
+        /// M of the batch.
+        got: usize,
+    },
+    /// An option outside its range.
+    #[error("option `{option}` is {got}, it has to be {need}")]
+    InvalidOption {
+        /// Its name in a recipe.
+        option: &'static str,
+        /// The value given.
+        got: f64,
+        /// The range.
+        need: &'static str,
+    },
+    /// candle refused an operation, say because two tensors are on different devices.
+    #[error("computing the loss: {source}")]
+    Tensor {
+        /// What candle said.
+        #[from]
+        source: candle_core::Error,
+    },
+}
