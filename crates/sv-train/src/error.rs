@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::data::DataError;
+
 /// Why a training, or a part of it, could not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -23,4 +25,7 @@ pub enum TrainError {
         /// What the system said.
         source: io::Error,
     },
+    /// Recordings, their list, what is cut out of them or how they are drawn.
+    #[error(transparent)]
+    Data(#[from] DataError),
 }
