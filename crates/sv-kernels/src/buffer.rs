@@ -14,11 +14,6 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// `length` zeros.
-    pub(crate) fn zeros(length: usize) -> Self {
-        Self { lines: vec![Line([0.0; 16]); length.div_ceil(16)], length }
-    }
-
     /// The first `length` values, after growing to them if there are fewer; what is in them is left over from before.
     pub(crate) fn at_least(&mut self, length: usize) -> &mut [f32] {
         if self.length < length {
@@ -55,8 +50,8 @@ mod tests {
 
     #[test]
     fn a_buffer_starts_on_a_line_and_only_grows() {
-        let mut buffer = Buffer::zeros(3);
-        assert_eq!(buffer.values(), [0.0; 3]);
+        let mut buffer = Buffer::default();
+        assert_eq!(buffer.at_least(3), [0.0; 3]);
         buffer.at_least(40)[39] = 1.0;
         assert_eq!(buffer.at_least(2).len(), 2);
         assert_eq!(buffer.values().len(), 40);

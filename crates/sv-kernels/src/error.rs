@@ -60,6 +60,12 @@ pub enum KernelError {
         /// Frames of the array.
         frames: usize,
     },
+    /// Training was given sequences of unequal length.
+    #[error("an LSTM in training takes sequences of one length; cut them to the same number of frames")]
+    Ragged,
+    /// There is no forward pass to go back through.
+    #[error("no forward pass is kept to go back through: a backward pass spends it; run the forward pass again")]
+    NothingKept,
     /// The worker threads are there already.
     #[error("the worker threads are already running; limit them before the first parallel call")]
     PoolRuns,

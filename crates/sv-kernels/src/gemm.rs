@@ -159,15 +159,21 @@ impl<L: Lanes> RowBlock for PanelProduct<'_, '_, L> {
         let start = self.panel * width;
         let valid = width.min(p.columns - start);
         for (row, sum) in sums.iter().enumerate() {
-            let out = &mut p.out[(first + row) * p.out_stride + start..][..valid];
-            if valid == width {
-                store_panel_row(l, sum, out);
-            } else {
-                let mut whole = [0.0; VECTORS * WIDEST];
-                store_panel_row(l, sum, &mut whole[..width]);
-                out.copy_from_slice(&whole[..valid]);
-            }
+            store_columns(l, sum, &mut p.out[(first + row) * p.out_stride + start..][..valid]);
         }
+    }
+}
+
+/// As many of the four vectors' values as `out` takes.
+#[inline(always)]
+pub(crate) fn store_columns<L: Lanes>(l: L, row: &[L::Vector; VECTORS], out: &mut [f32]) {
+    let width = VECTORS * L::WIDTH;
+    if out.len() == width {
+        store_panel_row(l, row, out);
+    } else {
+        let mut whole = [0.0; VECTORS * WIDEST];
+        store_panel_row(l, row, &mut whole[..width]);
+        out.copy_from_slice(&whole[..out.len()]);
     }
 }
 
@@ -181,7 +187,7 @@ pub(crate) fn load_panel_row<L: Lanes>(l: L, values: &[f32]) -> [L::Vector; VECT
 
 /// Four vectors into `4 WIDTH` values.
 #[inline(always)]
-fn store_panel_row<L: Lanes>(l: L, row: &[L::Vector; VECTORS], values: &mut [f32]) {
+pub(crate) fn store_panel_row<L: Lanes>(l: L, row: &[L::Vector; VECTORS], values: &mut [f32]) {
     assert_eq!(values.len(), VECTORS * L::WIDTH);
     for (j, &vector) in row.iter().enumerate() {
         // SAFETY: the slice holds `VECTORS` vectors.
@@ -189,8 +195,7 @@ fn store_panel_row<L: Lanes>(l: L, row: &[L::Vector; VECTORS], values: &mut [f32
     }
 }
 
-/// `sums[r] += sum over k of input[r * stride + k] * weights[k]`, where `weights[k]` are the four vectors of step k: the
-/// one loop in which the time goes.
+/// `sums[r] += sum over k of input[r * stride + k] * weights[k]`, where `weights[k]` are the four vectors of step k.
 #[inline(always)]
 pub(crate) fn accumulate<L: Lanes, const R: usize>(
     l: L,
@@ -200,16 +205,33 @@ pub(crate) fn accumulate<L: Lanes, const R: usize>(
     sums: &mut [[L::Vector; VECTORS]; R],
 ) {
     let width = VECTORS * L::WIDTH;
-    let depth = weights.len() / width;
-    assert!((R - 1) * stride + depth <= input.len(), "{R} rows of {depth}, {stride} apart, in {} values", input.len());
+    accumulate_strided(l, input, [stride, 1], weights, width, weights.len() / width, sums);
+}
+
+/// `sums[r] += sum over k < depth of input[r * row + k * step] * weights[k * apart ..]`, four vectors of weights a step: the
+/// one loop in which the time goes.
+#[inline(always)]
+pub(crate) fn accumulate_strided<L: Lanes, const R: usize>(
+    l: L,
+    input: &[f32],
+    [row, step]: [usize; 2],
+    weights: &[f32],
+    apart: usize,
+    depth: usize,
+    sums: &mut [[L::Vector; VECTORS]; R],
+) {
+    let Some(last) = depth.checked_sub(1) else { return };
+    let width = VECTORS * L::WIDTH;
+    assert!((R - 1) * row + last * step < input.len(), "{R} rows {row} apart of {depth} steps of {step}");
+    assert!(last * apart + width <= weights.len(), "{depth} rows of weights, {apart} apart, in {}", weights.len());
     let (input, weights) = (input.as_ptr(), weights.as_ptr());
     let mut held = *sums;
     for k in 0..depth {
-        // SAFETY: `r < R` and `k < depth`, for which the assertion above found room in `input`.
-        let x: [L::Vector; R] = std::array::from_fn(|r| l.splat(unsafe { *input.add(r * stride + k) }));
+        // SAFETY: `r < R` and `k < depth`, for which the first assertion found room in `input`.
+        let x: [L::Vector; R] = std::array::from_fn(|r| l.splat(unsafe { *input.add(r * row + k * step) }));
         for j in 0..VECTORS {
-            // SAFETY: `depth` panel rows of `VECTORS` vectors were counted in `weights`.
-            let w = unsafe { l.load(weights.add(k * width + j * L::WIDTH)) };
+            // SAFETY: the second assertion found room for `VECTORS` vectors from `k * apart` on.
+            let w = unsafe { l.load(weights.add(k * apart + j * L::WIDTH)) };
             for (sum, &x) in held.iter_mut().zip(&x) {
                 sum[j] = l.mul_add(x, w, sum[j]);
             }

@@ -5,6 +5,7 @@
 
 mod run;
 mod steps;
+mod train;
 mod weights;
 
 use rayon::prelude::*;
@@ -13,6 +14,7 @@ use crate::error::{KernelError, expect_shape, volume};
 use crate::gemm::pack::Panels;
 use crate::tier::Tier;
 use run::{Arena, Part};
+pub use train::{Gradients, LayerGradients, LstmSlopes, LstmTraining};
 pub(crate) use weights::check_chain;
 pub use weights::{LayerSizes, LayerWeights};
 

@@ -1,8 +1,11 @@
 //! The plain definition of each kernel, on f32 or f64: what the fast ones are tested against, and the path for numbers
 //! they do not take. Slow and short on purpose.
 
+mod backward;
+
 use crate::error::{KernelError, expect_shape};
 use crate::lstm::{LayerWeights, check_chain};
+pub use backward::lstm_backward;
 
 /// A floating-point number that the definitions run on: f32 or f64.
 pub trait Real:

@@ -3,7 +3,7 @@ use crate::gemm::tests::noise;
 use crate::reference;
 use proptest::prelude::*;
 
-fn layer(sizes: LayerSizes, seed: u64) -> LayerWeights {
+pub(super) fn layer(sizes: LayerSizes, seed: u64) -> LayerWeights {
     let LayerSizes { input, hidden, projection } = sizes;
     let scaled = |salt: u64, n: usize| noise(seed ^ salt, n).iter().map(|v| v * 0.5).collect::<Vec<f32>>();
     let w_hr = projection.map(|p| scaled(4, p * hidden));
@@ -12,17 +12,17 @@ fn layer(sizes: LayerSizes, seed: u64) -> LayerWeights {
         .unwrap()
 }
 
-fn wide(values: &[f32]) -> Vec<f64> {
+pub(super) fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }
 
-fn wide_layer(layer: &LayerWeights) -> LayerWeights<f64> {
+pub(super) fn wide_layer(layer: &LayerWeights) -> LayerWeights<f64> {
     let w_hr = layer.w_hr().map(wide);
     LayerWeights::new(layer.sizes(), wide(layer.w_ih()), wide(layer.w_hh()), wide(layer.bias()), w_hr).unwrap()
 }
 
 /// Layers that fit each other: input size, and of each layer units and projection.
-fn some_layers() -> impl Strategy<Value = Vec<LayerWeights>> {
+pub(super) fn some_layers() -> impl Strategy<Value = Vec<LayerWeights>> {
     let one = (1_usize..40, proptest::option::of(1_usize..20));
     (1_usize..12, prop::collection::vec(one, 1..4), any::<u64>()).prop_map(|(mut input, sizes, seed)| {
         let mut layers = Vec::new();
@@ -35,11 +35,11 @@ fn some_layers() -> impl Strategy<Value = Vec<LayerWeights>> {
     })
 }
 
-fn totals(layers: &[LayerWeights]) -> (usize, usize) {
+pub(super) fn totals(layers: &[LayerWeights]) -> (usize, usize) {
     (layers.iter().map(|l| l.sizes().output()).sum(), layers.iter().map(|l| l.sizes().hidden).sum())
 }
 
-fn close(got: &[f32], expected: &[f64]) -> Result<(), TestCaseError> {
+pub(super) fn close(got: &[f32], expected: &[f64]) -> Result<(), TestCaseError> {
     prop_assert_eq!(got.len(), expected.len());
     for (&g, &e) in got.iter().zip(expected) {
         prop_assert!((f64::from(g) - e).abs() <= 3e-6, "{} is not {}", g, e);
