@@ -3,7 +3,10 @@
 #![expect(clippy::print_stdout, reason = "a tool of the developers prints its findings")]
 
 mod bench;
+mod data;
 mod golden;
+mod reproduce;
+mod results;
 mod tidy;
 
 use std::path::PathBuf;
@@ -31,6 +34,10 @@ enum Task {
         #[arg(long, default_value = "python3")]
         python: PathBuf,
     },
+    /// Train, measure and draw: without arguments on synthesised voices, with a corpus on that
+    Reproduce(reproduce::Arguments),
+    /// List a corpus in its published layout as a manifest
+    Data(data::Arguments),
     /// Measure against peers in the same run and write docs/results.md's section
     Bench(bench::Arguments),
 }
@@ -48,8 +55,22 @@ fn main() -> anyhow::Result<()> {
             if features { tidy::features::check_each(&root) } else { Ok(()) }
         }
         Task::Golden { python } => golden::rebuild(&root, &python),
+        Task::Reproduce(arguments) => reproduce::run(&root, &arguments, since_cargo_began()),
+        Task::Data(arguments) => data::run(&arguments),
         Task::Bench(arguments) => bench::run(&root, &arguments),
     }
+}
+
+/// How long cargo, which builds this tool and then waits for it, has been running; none where the system does not say.
+fn since_cargo_began() -> Option<std::time::Duration> {
+    let parent = std::os::unix::process::parent_id();
+    let stat = std::fs::read_to_string(format!("/proc/{parent}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything; the start, in ticks since boot, is the 20th field after it.
+    let (name, rest) = stat.rsplit_once(')')?;
+    let ticks: f64 = rest.split_whitespace().nth(19)?.parse().ok()?;
+    let uptime: f64 = std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+    // A hundred ticks a second on every Linux that is not configured otherwise on purpose.
+    name.ends_with("cargo").then(|| std::time::Duration::try_from_secs_f64(uptime - ticks / 100.0).ok())?
 }
 
 /// The workspace's folder: cargo sets the manifest's at compile time, and this tool is only run where it was built.

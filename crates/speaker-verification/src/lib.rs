@@ -27,6 +27,12 @@ pub use sv_audio as audio;
 pub use sv_metrics as metrics;
 /// Encoders, checkpoints, model directories: [`sv_models`].
 pub use sv_models as models;
+/// Objectives to train by: [`sv_losses`].
+#[cfg(feature = "train")]
+pub use sv_losses as losses;
+/// Recipes, runs, reports: [`sv_train`].
+#[cfg(feature = "train")]
+pub use sv_train as train;
 
 pub use sv_audio::Waveform;
 pub use sv_metrics::{Threshold, Verdict};

@@ -1,7 +1,9 @@
 //! What can go wrong between a recipe and a trained model.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use sv_models::ModelError;
 
 use crate::data::DataError;
 
@@ -28,4 +30,174 @@ pub enum TrainError {
     /// Recordings, their list, what is cut out of them or how they are drawn.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// No embedded recipe has that name, and no file is there.
+    #[error("no recipe is called `{name}` and no file is there; known are {}", crate::Recipe::names().collect::<Vec<_>>().join(", "))]
+    UnknownRecipe {
+        /// What was asked for.
+        name: String,
+    },
+    /// A recipe that cannot be read, or asks for the impossible.
+    #[error("recipe {}: {message}", .origin.display())]
+    Recipe {
+        /// Its file or name.
+        origin: PathBuf,
+        /// Which line or key, and what is wrong.
+        message: String,
+    },
+    /// A change to a recipe that cannot be made.
+    #[error("cannot set `{change}`: {why}")]
+    Set {
+        /// The change.
+        change: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A run stands where a new one was to begin.
+    #[error("{}: holds a run already; go on with it (--resume) or name another folder", .folder.display())]
+    RunExists {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// There is no run to go on with.
+    #[error("{}: holds no run (no recipe.toml); begin one without --resume", .folder.display())]
+    NoRun {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A run is resumed by another recipe.
+    #[error("{}: was begun with another recipe: {key} was {was} and is {is}; resume with the same, or begin a new run", .folder.display())]
+    OtherRecipe {
+        /// The folder.
+        folder: PathBuf,
+        /// The first key that differs.
+        key: String,
+        /// Its value in the run.
+        was: String,
+        /// Its value now.
+        is: String,
+    },
+    /// A run that has not been judged yet.
+    #[error("{}: holds no summary.json; it is written when the run is finished", .folder.display())]
+    NoSummary {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A step was asked for that no checkpoint is of.
+    #[error("{}: no checkpoint of step {step}; there are {steps:?}", .folder.display())]
+    NoCheckpoint {
+        /// The run.
+        folder: PathBuf,
+        /// The step.
+        step: u64,
+        /// The steps there are.
+        steps: Vec<u64>,
+    },
+    /// A checkpoint that cannot be written or read back.
+    #[error("{}: {message}; remove its folder to go on from the checkpoint before", .path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A loss or a gradient is no number.
+    #[error(
+        "step {step}: {what} is not a finite number; the state of step {last_good} is saved, the batch {}",
+        match .batch { Ok(path) => format!("in {}", path.display()), Err(error) => format!("is not: {error}") }
+    )]
+    NotFinite {
+        /// The step, from 1.
+        step: u64,
+        /// The loss, or which gradient.
+        what: String,
+        /// The last step that went well.
+        last_good: u64,
+        /// Where the batch is, or why it could not be saved.
+        batch: Result<PathBuf, Box<TrainError>>,
+    },
+    /// A recipe needs recordings, and no manifest was named.
+    #[error("recipe {recipe} trains on recordings: name a manifest (--manifest) and their folder (--root)")]
+    NoManifest {
+        /// The recipe.
+        recipe: String,
+    },
+    /// A recording that an evaluation needs cannot be used.
+    #[error("{name}: {source}; an evaluation needs every recording of its list")]
+    Recording {
+        /// Its path or synthetic identity.
+        name: String,
+        /// What is wrong with it.
+        source: sv_audio::AudioError,
+    },
+    /// A list of trials that is malformed.
+    #[error("{}: {source}", .path.display())]
+    Trials {
+        /// The list.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: sv_metrics::MetricsError,
+    },
+    /// A list of trials without labels.
+    #[error("{}: has trials without labels; an evaluation needs 1 or 0 before each", .path.display())]
+    NoLabels {
+        /// The list.
+        path: PathBuf,
+    },
+    /// Too few speakers for the enrol/verify test.
+    #[error("the test takes {speakers} speakers (2 or more) with {utterances} utterances to enrol (1 or more) and as many to verify; {qualified} have that many")]
+    Protocol {
+        /// N.
+        speakers: usize,
+        /// M.
+        utterances: usize,
+        /// Speakers with 2 M utterances.
+        qualified: usize,
+    },
+    /// A front end or a waveform is refused.
+    #[error(transparent)]
+    Audio(#[from] sv_audio::AudioError),
+    /// Scores or trials are refused.
+    #[error(transparent)]
+    Metrics(#[from] sv_metrics::MetricsError),
+    /// A model cannot be built, read or written.
+    #[error(transparent)]
+    Model(#[from] sv_models::ModelError),
+    /// A batch is none that the objective is defined for.
+    #[error(transparent)]
+    Loss(#[from] sv_losses::LossError),
+    /// candle refused an operation.
+    #[error("a tensor could not be computed: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// A line of a log is not what its writer puts there.
+    #[error("{}: line {line}: {source}; mend or delete the line", .path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A figure of a report could not be drawn.
+    #[error("the plot of {plot} could not be drawn: {source}; the metrics it shows are untouched")]
+    Plot {
+        /// What it was to show.
+        plot: &'static str,
+        /// What the drawing library said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The gradient of a parameter is not finite.
+    #[error("the gradient of {name} is not finite")]
+    Gradient {
+        /// The parameter.
+        name: String,
+    },
+}
+
+/// The error of a file that is written whole, as one of training.
+pub(crate) fn not_written(path: &Path, error: ModelError) -> TrainError {
+    match error {
+        ModelError::Write { path, source } => TrainError::Write { path, source },
+        other => TrainError::Write { path: path.to_owned(), source: io::Error::other(other) },
+    }
 }

@@ -1,11 +1,23 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod corpus;
 pub mod data;
 mod error;
+pub mod evaluate;
+mod initialisation;
 pub mod optim;
+pub mod recipe;
 pub mod report;
+pub mod run_dir;
+pub mod session;
 mod streams;
+pub mod summary;
+pub mod trainer;
 
 pub use error::TrainError;
+pub use initialisation::Initialisation;
+pub use recipe::Recipe;
+pub use run_dir::RunDir;
 pub use streams::{Purpose, Stream};
+pub use trainer::{Observer, Trainer};

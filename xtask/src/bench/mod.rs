@@ -1,6 +1,6 @@
 //! Ours against Resemblyzer on the same lists, in the same run, with the same threads; medians of interleaved runs.
 
-mod page;
+pub(crate) mod page;
 mod peer;
 
 use std::path::{Path, PathBuf};
@@ -90,11 +90,8 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     drop(peer);
     let start_up = arguments.peers.as_ref().map(|python| start_up(arguments, python, &checkpoint, &sv)).transpose()?;
     let results = Results { machine: machine(), threads: arguments.threads, runs: arguments.runs, lists, start_up };
-    let path = root.join("docs/results").join(format!("{}.json", arguments.name));
-    std::fs::write(&path, serde_json::to_string_pretty(&results)? + "\n")
-        .with_context(|| path.display().to_string())?;
-    page::write(root)?;
-    println!("wrote {} and docs/results.md", path.display());
+    crate::results::keep(root, &arguments.name, &crate::results::Results::Embedding(results))?;
+    println!("wrote docs/results/{}.json and docs/results.md", arguments.name);
     Ok(())
 }
 
@@ -224,7 +221,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let value = |key: &str| text.lines().find(|line| line.starts_with(key)).and_then(|line| line.split(": ").nth(1));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

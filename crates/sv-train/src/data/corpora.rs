@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use sv_audio::synth::{Corpus, CorpusSize};
+use sv_audio::synth::Corpus;
 
 use super::{DataError, Entry, Manifest, Recording};
 use crate::TrainError;
@@ -59,32 +60,28 @@ pub fn voxceleb(root: &Path, speakers: Option<&[String]>) -> Result<Manifest, Tr
     Err(DataError::NoRecordings { folder: root.to_owned(), corpus: "VoxCeleb", expected }.into())
 }
 
-/// Synthetic voices: the first speakers of the corpus in the split `train`, those from [`Corpus::FIRST_TRIAL_SPEAKER`] in
-/// `trial`. [`Corpus::size`] gives the sizes at which figures are made.
+/// Synthetic voices: so many utterances of each of these speakers, in one split. [`Corpus::size`] gives the sizes at which
+/// figures are made.
 #[must_use]
-pub fn synthetic(corpus: Corpus, seed: u64, size: CorpusSize) -> Manifest {
+pub fn synthetic(corpus: Corpus, seed: u64, speakers: Range<u64>, utterances: u64, split: &str) -> Manifest {
     let name = match corpus {
         Corpus::TextDependent => "synthetic-td",
         Corpus::TextIndependent => "synthetic-ti",
     };
     let mut manifest = Manifest::default();
-    let mut list = |split: &str, first: u64, speakers: u64, utterances: u64| {
-        for speaker in first..first.saturating_add(speakers) {
-            for utterance in 0..utterances {
-                manifest.entries.push(Entry {
-                    recording: Recording::Synthetic { corpus, seed, speaker, utterance },
-                    // Zeros in front: sorted by name is sorted by index.
-                    speaker: format!("synthetic{speaker:07}"),
-                    phrase: None,
-                    split: split.to_owned(),
-                    corpus: name.to_owned(),
-                    seconds: None,
-                });
-            }
+    for speaker in speakers {
+        for utterance in 0..utterances {
+            manifest.entries.push(Entry {
+                recording: Recording::Synthetic { corpus, seed, speaker, utterance },
+                // Zeros in front: sorted by name is sorted by index.
+                speaker: format!("synthetic{speaker:07}"),
+                phrase: None,
+                split: split.to_owned(),
+                corpus: name.to_owned(),
+                seconds: None,
+            });
         }
-    };
-    list("train", 0, size.train_speakers.min(Corpus::FIRST_TRIAL_SPEAKER), size.train_utterances);
-    list("trial", Corpus::FIRST_TRIAL_SPEAKER, size.trial_speakers, size.trial_utterances);
+    }
     manifest
 }
 

@@ -124,7 +124,16 @@ impl Preparer {
     }
 }
 
-/// The samples of a recording at their own rate.
+impl Recording {
+    /// The samples at their own rate; `root` is the manifest's.
+    ///
+    /// # Errors
+    /// [`AudioError`] says what is wrong with the file.
+    pub fn load(&self, root: &Path) -> Result<Waveform, AudioError> {
+        read(root, self)
+    }
+}
+
 pub(super) fn read(root: &Path, recording: &Recording) -> Result<Waveform, AudioError> {
     match recording {
         Recording::File(path) => Ok(decode::read(root.join(path), &DecodeLimits::default())?.waveform),

@@ -7,7 +7,9 @@ mod eval;
 mod inspect;
 mod man;
 mod output;
+mod report;
 mod synth;
+mod train;
 mod verify;
 
 use std::io::IsTerminal;
@@ -41,6 +43,10 @@ enum Verb {
     Convert(convert::Arguments),
     /// Say what a model is
     Inspect(inspect::Arguments),
+    /// Train a model by a recipe
+    Train(Box<train::Arguments>),
+    /// Write the report of a run again
+    Report(report::Arguments),
     /// Write a corpus of synthetic voices
     Synth(synth::Arguments),
     /// Print a shell's completion script, or write the man pages
@@ -51,7 +57,7 @@ enum Verb {
 /// What every verb that embeds takes.
 #[derive(Args)]
 struct ModelArguments {
-    /// A model directory, or a checkpoint of another system
+    /// A model directory, a run of `sv train` (RUN, or RUN@STEP), or a checkpoint of another system
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// Find speech by this VAD instead of the model's: none, energy, resemblyzer, trim (14 dB), split (20 dB)
@@ -61,7 +67,7 @@ struct ModelArguments {
 
 impl ModelArguments {
     fn load(&self) -> anyhow::Result<SpeakerRecognition> {
-        let model = SpeakerRecognition::load(&self.model)?;
+        let model = SpeakerRecognition::load(speaker_verification::train::run_dir::resolve_model(&self.model)?)?;
         tracing::debug!(fingerprint = %model.fingerprint(), "model loaded from {}", self.model.display());
         Ok(match &self.vad {
             Some(vad) => model.with_vad(vad.clone())?,
@@ -89,6 +95,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Eval(verb) => eval::run(&verb),
         Verb::Convert(verb) => convert::run(&verb),
         Verb::Inspect(verb) => inspect::run(&verb),
+        Verb::Train(verb) => train::run(&verb),
+        Verb::Report(verb) => report::run(&verb),
         Verb::Synth(verb) => synth::run(&verb),
         Verb::Generate(verb) => man::run(&verb),
     }

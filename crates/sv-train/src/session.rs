@@ -1,0 +1,209 @@
+//! One training from recipe to report: what `sv train` and `cargo xtask reproduce` call.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use candle_core::Device;
+use sv_audio::frontend::FeatureExtractor;
+use sv_models::{ModelDir, Plan};
+
+use crate::corpus::{TrainingCorpus, synthetic_trials};
+use crate::data::{Manifest, Preparation, TrainingData};
+use crate::evaluate::{ProtocolResult, TrialResult, TrialSet, ge2e_protocol};
+use crate::recipe::CorpusConfig;
+use crate::report::{EvaluationLine, EvaluationLog, EventFile, MetricLine, MetricsLog};
+use crate::run_dir::{RunDir, milestones};
+use crate::trainer::{Observer, Trainer};
+use crate::{Recipe, TrainError};
+
+/// What is to be trained, and where.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// How.
+    pub recipe: Recipe,
+    /// The run's folder.
+    pub run: PathBuf,
+    /// The recordings, where the recipe trains on some.
+    pub manifest: Option<Manifest>,
+    /// Goes on with the run instead of beginning one.
+    pub resume: bool,
+    /// Where prepared recordings are kept between runs; none keeps them in memory only.
+    pub cache: Option<PathBuf>,
+    /// Threads that prepare batches ahead.
+    pub workers: usize,
+    /// Where the network is computed.
+    pub device: Device,
+}
+
+/// What a finished or stopped session leaves.
+#[derive(Debug)]
+pub struct Finished {
+    /// The run.
+    pub run: RunDir,
+    /// Steps done; fewer than the recipe's if the observer stopped it.
+    pub step: u64,
+    /// Seconds of training, over all sessions.
+    pub seconds: f64,
+    /// Name of the corpus.
+    pub corpus: String,
+    /// Whether its voices are synthetic.
+    pub synthetic: bool,
+    /// What was prepared.
+    pub preparation: Preparation,
+}
+
+/// Watches a training from outside the loop.
+pub trait Watcher: Observer {
+    /// The data is ready.
+    fn prepared(&mut self, preparation: &Preparation) {
+        let _ = preparation;
+    }
+
+    /// So many of so many recordings are prepared.
+    fn preparing(&self, done: usize, of: usize) {
+        let _ = (done, of);
+    }
+}
+
+/// Prepares, trains (or goes on), and leaves a run whose model can be loaded.
+///
+/// # Errors
+/// [`TrainError`] says what, where and what to do; whatever was saved before stands.
+pub fn train<W: Watcher + Sync>(request: &Request, watcher: &mut W) -> Result<Finished, TrainError> {
+    let recipe = &request.recipe;
+    let run = if request.resume {
+        RunDir::open(&request.run, recipe)?
+    } else {
+        // Refused before minutes of preparation, not after.
+        RunDir::create(&request.run, recipe)?
+    };
+    let front_end = recipe.front_end.build()?;
+    let extractor = FeatureExtractor::new(&front_end)?;
+    let corpus = TrainingCorpus::find(recipe, request.manifest.as_ref(), &extractor)?;
+    let (data, preparation) =
+        TrainingData::prepare(&corpus.train, &recipe.data, &front_end, request.cache.as_deref(), &|done, of| {
+            watcher.preparing(done, of);
+        })?;
+    watcher.prepared(&preparation);
+    let mut trainer = Trainer::new(recipe, Arc::new(data), corpus.dev, run.clone(), request.device.clone())?;
+    let mut logged = Logged::open(run.folder(), trainer.step(), watcher)?;
+    trainer.run(request.workers, &mut logged)?;
+    Ok(Finished {
+        run,
+        step: trainer.step(),
+        seconds: trainer.seconds(),
+        corpus: corpus.name,
+        synthetic: corpus.synthetic,
+        preparation,
+    })
+}
+
+/// Writes down what the watcher is told.
+struct Logged<'w, W> {
+    metrics: MetricsLog,
+    evaluations: EvaluationLog,
+    events: EventFile,
+    watcher: &'w mut W,
+}
+
+impl<'w, W: Watcher> Logged<'w, W> {
+    fn open(folder: &Path, step: u64, watcher: &'w mut W) -> Result<Self, TrainError> {
+        let (metrics, evaluations) = if step == 0 {
+            (MetricsLog::create(folder)?, EvaluationLog::create(folder)?)
+        } else {
+            (MetricsLog::resume(folder, step)?, EvaluationLog::resume(folder, step)?)
+        };
+        let mut events = EventFile::create(folder, now())?;
+        if step > 0 {
+            events.resumed(now(), step)?;
+        }
+        Ok(Self { metrics, evaluations, events, watcher })
+    }
+}
+
+impl<W: Watcher> Observer for Logged<'_, W> {
+    fn step(&mut self, line: &MetricLine) -> Result<(), TrainError> {
+        self.metrics.append(line)?;
+        let mut scalars = vec![
+            ("train/loss", line.loss as f32),
+            ("train/rate", line.rate as f32),
+            ("train/gradient_norm", line.gradient_norm as f32),
+        ];
+        scalars.extend(line.extras.iter().map(|(name, value)| (name.as_str(), *value as f32)));
+        self.events.scalars(now(), line.step, &scalars)?;
+        self.watcher.step(line)
+    }
+
+    fn evaluated(&mut self, line: &EvaluationLine) -> Result<(), TrainError> {
+        self.evaluations.append(line)?;
+        self.events.scalars(now(), line.step, &[(&format!("eer/{}", line.list), line.eer as f32)])?;
+        self.watcher.evaluated(line)
+    }
+
+    fn saved(&mut self, step: u64) {
+        self.watcher.saved(step);
+    }
+
+    fn wants_to_stop(&mut self) -> bool {
+        self.watcher.wants_to_stop()
+    }
+}
+
+/// Seconds since 1970, as TensorBoard wants them.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
+
+/// The judgement of a finished run: its test lists, once.
+#[derive(Debug)]
+pub struct Judgement {
+    /// The first list at 0, 50, 75 and 100 % of the steps.
+    pub curve: Vec<(u64, TrialResult)>,
+    /// Each list at the last step.
+    pub lists: Vec<TrialResult>,
+    /// The TensorFlow code's test, 4 speakers x 5 utterances.
+    pub protocol: Option<ProtocolResult>,
+}
+
+/// Scores the recipe's test lists by the run's models: on synthesised voices all pairs of its trial speakers, else the lists
+/// that the recipe names.
+///
+/// # Errors
+/// Those of reading lists, recordings and models.
+pub fn judge(run: &RunDir, recipe: &Recipe, manifest: Option<&Manifest>) -> Result<Judgement, TrainError> {
+    let front_end = recipe.front_end.build()?;
+    let extractor = FeatureExtractor::new(&front_end)?;
+    let windows = &recipe.evaluation.windows;
+    let plan_at = |step: u64| -> Result<Plan, TrainError> {
+        let model = ModelDir::load(&run.model_at(step))?;
+        Ok(Plan::new(&model.description().encoder, model.weights())?)
+    };
+    let (held_out, lists) = match (&recipe.corpus, manifest) {
+        (CorpusConfig::Synthetic { text, seed, .. }, None) => {
+            let (manifest, list) = synthetic_trials((*text).into(), *seed, &extractor, windows)?;
+            (Some(manifest), vec![list])
+        }
+        (_, manifest) => {
+            let root = manifest.map_or_else(PathBuf::new, |manifest| manifest.root.clone());
+            let lists = recipe.evaluation.test.iter();
+            let lists = lists.map(|name| TrialSet::named(name, &root, &extractor, windows));
+            (None, lists.collect::<Result<_, _>>()?)
+        }
+    };
+    let last = plan_at(recipe.steps)?;
+    let mut curve = Vec::new();
+    if let Some(list) = lists.first() {
+        for step in std::iter::once(0).chain(milestones(recipe.steps)) {
+            if run.model_at(step).is_dir() && curve.last().is_none_or(|(before, _)| *before != step) {
+                curve.push((step, list.evaluate(&plan_at(step)?)?));
+            }
+        }
+    }
+    let protocol = match &held_out {
+        Some(manifest) => Some(ge2e_protocol(&last, manifest, &extractor, windows, 4, 5, recipe.seed)?),
+        None => None,
+    };
+    let lists = lists.iter().map(|list| list.evaluate(&last)).collect::<Result<_, _>>()?;
+    Ok(Judgement { curve, lists, protocol })
+}

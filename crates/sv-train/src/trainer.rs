@@ -1,0 +1,346 @@
+//! The loop: batches through the network, the loss back, a step; now and then a look at the dev lists and a checkpoint.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use sv_audio::frontend::FrontEnd;
+use sv_losses::{Labels, Objective, Parameter};
+use sv_models::train::{Encoder, Standardisation};
+use sv_models::weights::Weight;
+use sv_models::{Description, ModelDir, Plan, Source, train};
+
+use crate::data::{BandStatistics, Batch, Loader, TrainingData};
+use crate::evaluate::{TrialResult, TrialSet};
+use crate::optim::Optimizer;
+use crate::report::{EvaluationLine, MetricLine};
+use crate::run_dir::{RunDir, State, milestones};
+use crate::{Recipe, TrainError};
+
+/// What a training tells whoever watches. Every method may be left out.
+pub trait Observer {
+    /// A step is done.
+    ///
+    /// # Errors
+    /// What it returns ends the training.
+    fn step(&mut self, line: &MetricLine) -> Result<(), TrainError> {
+        let _ = line;
+        Ok(())
+    }
+
+    /// A list was scored.
+    ///
+    /// # Errors
+    /// What it returns ends the training.
+    fn evaluated(&mut self, line: &EvaluationLine) -> Result<(), TrainError> {
+        let _ = line;
+        Ok(())
+    }
+
+    /// A checkpoint stands.
+    fn saved(&mut self, step: u64) {
+        let _ = step;
+    }
+
+    /// Asked after each step: true stops the training with a checkpoint, to be resumed.
+    fn wants_to_stop(&mut self) -> bool {
+        false
+    }
+}
+
+/// A training in the making.
+pub struct Trainer {
+    recipe: Recipe,
+    front_end: FrontEnd,
+    data: Arc<TrainingData>,
+    dev: Vec<TrialSet>,
+    run: RunDir,
+    device: Device,
+    encoder: Box<dyn Encoder>,
+    standardisation: Option<Standardisation>,
+    objective: Box<dyn Objective>,
+    optimizer: Optimizer,
+    step: u64,
+    seconds: f64,
+    threshold: Option<sv_metrics::Threshold>,
+}
+
+/// Batches that wait for the trainer at most.
+const AHEAD: usize = 4;
+
+/// Prefixes of the tensors in a checkpoint.
+const ENCODER: &str = "encoder.";
+const OBJECTIVE: &str = "objective.";
+const OPTIMIZER: &str = "optimizer.";
+const MEAN: &str = "input.mean";
+const DEVIATION: &str = "input.deviation";
+
+impl Trainer {
+    /// Builds network, objective and optimizer: new ones, or those of the last checkpoint in `run`.
+    ///
+    /// # Errors
+    /// [`TrainError`] of whichever part cannot be built; [`TrainError::State`] if a checkpoint does not fit the recipe.
+    pub fn new(
+        recipe: &Recipe,
+        data: Arc<TrainingData>,
+        dev: Vec<TrialSet>,
+        run: RunDir,
+        device: Device,
+    ) -> Result<Self, TrainError> {
+        let state = run.latest()?;
+        let standardisation = match (&state, recipe.standardise) {
+            (_, false) => None,
+            (None, true) => {
+                let BandStatistics { mean, deviation, .. } = data.statistics().clone();
+                Some(Standardisation { mean, deviation })
+            }
+            (Some(state), true) => {
+                let values = |name: &str| -> Result<Vec<f64>, TrainError> { Ok(part(state, name)?.to_vec1::<f64>()?) };
+                Some(Standardisation { mean: values(MEAN)?, deviation: values(DEVIATION)? })
+            }
+        };
+        let weights = match &state {
+            None => recipe.initialisation.draw(&recipe.encoder, recipe.seed),
+            Some(state) => weights_of(state)?,
+        };
+        let encoder = train::encoder(&recipe.encoder, weights, standardisation.clone(), &device)?;
+        let objective = recipe.objective.build(DType::F32, &device)?;
+        // The objective's own first, as the TensorFlow code has them: the order that a global norm is summed in.
+        let mut parameters = objective.parameters();
+        parameters.extend(encoder.variables().iter().map(|(name, var)| Parameter::new(name.clone(), var.clone())));
+        let mut optimizer = Optimizer::new(&recipe.optimizer, parameters)?;
+        let (mut step, mut seconds) = (0, 0.0);
+        if let Some(state) = &state {
+            for parameter in objective.parameters() {
+                let saved = part(state, &format!("{OBJECTIVE}{}", parameter.name))?;
+                parameter.var.set(&saved.to_device(&device)?)?;
+            }
+            let moments = state.tensors.iter().filter_map(|(name, tensor)| {
+                name.strip_prefix(OPTIMIZER).map(|name| (name.to_owned(), tensor.clone()))
+            });
+            optimizer.restore(moments.collect())?;
+            (step, seconds) = (state.step, state.seconds);
+        }
+        let front_end = recipe.front_end.build()?;
+        let recipe = recipe.clone();
+        Ok(Self {
+            recipe,
+            front_end,
+            data,
+            dev,
+            run,
+            device,
+            encoder,
+            standardisation,
+            objective,
+            optimizer,
+            step,
+            seconds,
+            threshold: None,
+        })
+    }
+
+    /// Steps done.
+    #[must_use]
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Seconds of training so far, over all sessions.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
+    /// Trains to the last step, or until the observer wants to stop. `workers` threads prepare batches ahead.
+    ///
+    /// Ends with the same bits however often it was stopped and resumed, on the same machine with the same number of threads.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`] if a loss or gradient is no number: the state before that step and the batch are saved. Those of
+    /// data and files; whatever was saved before stands.
+    pub fn run(&mut self, workers: usize, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let begun = Instant::now();
+        let before = self.seconds;
+        if self.step == 0 {
+            self.evaluate(observer)?;
+            // The untrained network, for those who compare; and from here on a kill loses no run.
+            self.save()?;
+            observer.saved(0);
+        }
+        let milestones = milestones(self.recipe.steps);
+        let steps = self.step..self.recipe.steps;
+        let batches = Loader::start(Arc::clone(&self.data), self.recipe.seed, steps, workers, AHEAD);
+        for batch in batches {
+            let batch = batch?;
+            let mut line = self.one_step(&batch)?;
+            self.step += 1;
+            let seconds = before + begun.elapsed().as_secs_f64();
+            line.frames_per_second = (batch.rows * batch.frames) as f64 / (seconds - self.seconds).max(1e-9);
+            self.seconds = seconds;
+            line.seconds = seconds;
+            observer.step(&line)?;
+            let (every, is_milestone) = (self.recipe.evaluation.every, milestones.contains(&self.step));
+            if is_milestone || (every > 0 && self.step.is_multiple_of(every)) {
+                self.evaluate(observer)?;
+            }
+            let stop = observer.wants_to_stop();
+            if stop || is_milestone || self.step.is_multiple_of(self.recipe.checkpoints.every) {
+                self.save()?;
+                observer.saved(self.step);
+            }
+            if stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn one_step(&mut self, batch: &Batch) -> Result<MetricLine, TrainError> {
+        let rate = self.recipe.schedule.rate(self.step);
+        let shape = (batch.rows, batch.frames, batch.bins);
+        let features = Tensor::from_slice(&batch.features, shape, &self.device)?;
+        let labels = Labels::new(batch.classes.clone());
+        let embeddings = self.encoder.forward_train(&features)?;
+        let loss = self.objective.loss(&embeddings, &labels)?;
+        let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+        if !value.is_finite() {
+            return Err(self.not_finite("the loss".to_owned(), batch));
+        }
+        let gradients = loss.backward()?;
+        let report = match self.optimizer.step(&gradients, rate) {
+            Err(TrainError::Gradient { name, .. }) => return Err(self.not_finite(format!("the gradient of {name}"), batch)),
+            other => other?,
+        };
+        self.objective.after_step(&embeddings.detach(), &labels)?;
+        let mut extras = BTreeMap::new();
+        for parameter in self.objective.parameters().iter().filter(|parameter| parameter.var.elem_count() == 1) {
+            let value = parameter.var.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+            extras.insert(parameter.name.clone(), value[0]);
+        }
+        Ok(MetricLine {
+            step: self.step + 1,
+            // A sum over rows is reported as the mean, so that curves of all recipes read alike.
+            loss: value / self.recipe.objective.terms(batch.rows) as f64,
+            rate,
+            gradient_norm: report.gradient_norm,
+            seconds: self.seconds,
+            frames_per_second: 0.0,
+            extras,
+        })
+    }
+
+    /// Saves the state before the failed step, and the batch that failed. What goes wrong in saving is told too.
+    fn not_finite(&self, what: String, batch: &Batch) -> TrainError {
+        let path = self.run.folder().join(format!("failed-batch-{}.safetensors", self.step + 1));
+        let saved = self.save().and_then(|()| {
+            let features = Tensor::from_slice(&batch.features, (batch.rows, batch.frames, batch.bins), &Device::Cpu)?;
+            let classes = Tensor::from_slice(&batch.classes, batch.rows, &Device::Cpu)?;
+            let names: Vec<String> = batch.pieces.iter().map(|&piece| self.data.describe(piece)).collect();
+            let names = names.join("\n");
+            let names = HashMap::from([("rows".to_owned(), names)]);
+            let tensors = [("features", features), ("classes", classes)];
+            let bytes = safetensors::serialize(tensors, Some(names))
+                .map_err(|error| TrainError::State { path: path.clone(), message: error.to_string() })?;
+            Ok(sv_models::checkpoint::write_whole(&path, |out| out.write_all(&bytes))?)
+        });
+        let batch = saved.map(|()| path).map_err(Box::new);
+        TrainError::NotFinite { step: self.step + 1, what, last_good: self.step, batch }
+    }
+
+    /// Scores the dev lists; the first sets the threshold.
+    fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let plan = self.plan()?;
+        let mut threshold = None;
+        for list in &self.dev {
+            let result = list.evaluate(&plan)?;
+            observer.evaluated(&line_of(self.step, &result))?;
+            threshold = threshold.or(result.threshold().ok());
+        }
+        self.threshold = threshold;
+        Ok(())
+    }
+
+    /// The network as it stands, ready to embed.
+    ///
+    /// # Errors
+    /// [`TrainError::Model`] if a weight is not finite.
+    pub fn plan(&self) -> Result<Plan, TrainError> {
+        Ok(Plan::new(&self.recipe.encoder, &self.encoder.weights()?)?)
+    }
+
+    /// The network as it stands, as a model directory.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub fn model(&self) -> Result<ModelDir, TrainError> {
+        let description = Description {
+            embedding_size: self.recipe.encoder.embedding_size(),
+            labels: None,
+            encoder: self.recipe.encoder.clone(),
+            front_end: self.front_end.clone(),
+            windows: self.recipe.evaluation.windows,
+            threshold: self.threshold.clone(),
+            source: Source {
+                name: format!("trained by the recipe {} with seed {}", self.recipe.name, self.recipe.seed),
+                revision: Some(format!("step {} of {}", self.step, self.recipe.steps)),
+                sha256: None,
+            },
+        };
+        let weights = self.encoder.weights()?;
+        let tensors = weights.iter().map(|(name, weight)| (name.to_owned(), weight.clone())).collect();
+        Ok(ModelDir::new("the trained network", description, tensors)?)
+    }
+
+    fn save(&self) -> Result<(), TrainError> {
+        let mut tensors = BTreeMap::new();
+        for (name, var) in self.encoder.variables() {
+            tensors.insert(format!("{ENCODER}{name}"), var.as_tensor().to_device(&Device::Cpu)?);
+        }
+        for parameter in self.objective.parameters() {
+            let name = format!("{OBJECTIVE}{}", parameter.name);
+            tensors.insert(name, parameter.var.as_tensor().to_device(&Device::Cpu)?);
+        }
+        for (name, tensor) in self.optimizer.state()? {
+            tensors.insert(format!("{OPTIMIZER}{name}"), tensor);
+        }
+        if let Some(Standardisation { mean, deviation }) = &self.standardisation {
+            tensors.insert(MEAN.to_owned(), Tensor::from_slice(mean, mean.len(), &Device::Cpu)?);
+            tensors.insert(DEVIATION.to_owned(), Tensor::from_slice(deviation, deviation.len(), &Device::Cpu)?);
+        }
+        self.run.save(&State { step: self.step, seconds: self.seconds, tensors }, &self.model()?)
+    }
+}
+
+fn line_of(step: u64, result: &TrialResult) -> EvaluationLine {
+    EvaluationLine {
+        step,
+        list: result.list.clone(),
+        eer: result.eer.rate,
+        eer_interval: result.interval.map(|interval| [interval.low, interval.high]),
+        min_dcf: result.min_dcf,
+        threshold: result.eer.threshold,
+        trials: result.scored.trials(),
+        targets: result.scored.targets(),
+    }
+}
+
+fn part<'a>(state: &'a State, name: &str) -> Result<&'a Tensor, TrainError> {
+    state.tensors.get(name).ok_or_else(|| TrainError::State {
+        path: PathBuf::from(format!("checkpoint of step {}", state.step)),
+        message: format!("it has no tensor {name}"),
+    })
+}
+
+fn weights_of(state: &State) -> Result<BTreeMap<String, Weight>, TrainError> {
+    let mut weights = BTreeMap::new();
+    for (name, tensor) in &state.tensors {
+        if let Some(name) = name.strip_prefix(ENCODER) {
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+            weights.insert(name.to_owned(), Weight { shape: tensor.dims().to_vec(), values });
+        }
+    }
+    Ok(weights)
+}

@@ -1,0 +1,113 @@
+//! What trainings found, as tables: on the terminal after a demonstration, and in `docs/results.md`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use speaker_verification::train::report::RunSummary;
+
+use super::RunResult;
+use crate::results::row;
+
+/// Prints the figures of a demonstration beside the published ones.
+pub(crate) fn print(told: &[RunSummary]) {
+    println!("\nSYNTHETIC voices, not people: figures of people beside them are for orientation only.\n");
+    for run in told {
+        let Some(trials) = &run.trials else { continue };
+        println!("{} ({} steps, {:.1} minutes, seed {})", run.recipe, run.steps, run.minutes, run.seed);
+        print!("  EER {:.2} %", 100.0 * trials.eer);
+        if let Some([low, high]) = trials.interval {
+            print!(" ({:.2} to {:.2})", 100.0 * low, 100.0 * high);
+        }
+        println!(" over {} trials, {} of them targets; minDCF {:.3}", trials.trials, trials.targets, trials.min_dcf);
+        for point in &run.evaluations {
+            println!("    step {:>6}  EER {:5.2} %", point.step, 100.0 * point.eer);
+        }
+        for baseline in &run.baselines {
+            println!("  {} on the same trials: EER {:.2} %", baseline.name, 100.0 * baseline.eer);
+        }
+        if let Some(protocol) = &run.protocol {
+            println!(
+                "  the TensorFlow code's test, {} x {}: EER {:.2} at threshold {:.2}, FAR {:.2}, FRR {:.2} (counts for nothing)",
+                protocol.speakers.len(),
+                protocol.utterances,
+                protocol.eer,
+                protocol.threshold,
+                protocol.far,
+                protocol.frr
+            );
+            for row in &protocol.similarity {
+                println!("    {}", row.iter().map(|value| format!("{value:6.2}")).collect::<Vec<_>>().join(" "));
+            }
+        }
+    }
+    if let Some(run) = told.first() {
+        println!("\npublished, on people:");
+        for figure in &run.published {
+            println!("  {:<18} {:<78} {:>7}  {}", figure.system, figure.what, figure.value, figure.source);
+        }
+    }
+}
+
+/// The section of `docs/results.md` about trainings: a table a corpus, a row a list and recipe, seeds side by side.
+pub(crate) fn section(page: &mut String, runs: &[RunResult]) -> anyhow::Result<()> {
+    if runs.is_empty() {
+        return Ok(());
+    }
+    page.push_str("\n## Trained here\n\n");
+    page.push_str("EER in per cent at the last step, 95 % interval over speakers in brackets; one column a seed. Test lists are scored once a finished run; all choices were made on the dev lists. Made by `cargo xtask reproduce RECIPE --corpus MANIFEST --root DATA --seeds 1,2,3`.\n");
+    let mut by_name: BTreeMap<&str, Vec<&RunResult>> = BTreeMap::new();
+    for run in runs {
+        by_name.entry(&run.name).or_default().push(run);
+    }
+    for (name, mut runs) in by_name {
+        runs.sort_by_key(|run| run.seed);
+        let first = runs[0];
+        writeln!(page, "\n### {name}\n\n{}", first.about)?;
+        writeln!(
+            page,
+            "\nCorpus: {}{}. {} steps; {} minutes with {} threads ({}). Recipe hash {} (seed 1 where there is one){}.\n",
+            first.corpus,
+            if first.synthetic { " (synthetic voices)" } else { "" },
+            first.steps,
+            runs.iter().map(|run| format!("{:.1}", run.minutes)).collect::<Vec<_>>().join(", "),
+            first.threads,
+            first.machine,
+            first.recipe_hash.get(..12).unwrap_or(&first.recipe_hash),
+            if first.changes.is_empty() { String::new() } else { format!("; changed: {}", first.changes.join(", ")) },
+        )?;
+        let seeds = runs.iter().map(|run| format!("seed {}", run.seed));
+        let head: Vec<String> = std::iter::once("test list".to_owned()).chain(seeds).collect();
+        row(page, &head)?;
+        row(page, &vec!["---".to_owned(); head.len()])?;
+        let mut lists: Vec<&str> = Vec::new();
+        for list in runs.iter().flat_map(|run| &run.lists) {
+            if !lists.contains(&list.list.as_str()) {
+                lists.push(&list.list);
+            }
+        }
+        for list in lists {
+            let cell = |run: &&RunResult| match run.lists.iter().find(|found| found.list == list) {
+                None => "-".to_owned(),
+                Some(found) => match found.interval {
+                    None => format!("{:.1}", 100.0 * found.eer),
+                    Some([low, high]) => {
+                        format!("{:.1} ({:.1}-{:.1})", 100.0 * found.eer, 100.0 * low, 100.0 * high)
+                    }
+                },
+            };
+            let cells: Vec<String> = std::iter::once(list.to_owned()).chain(runs.iter().map(cell)).collect();
+            row(page, &cells)?;
+        }
+        page.push_str("\nOn the way, dev lists (EER in per cent by step):\n\n");
+        for run in runs {
+            let mut by_list: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+            for line in &run.curve {
+                by_list.entry(&line.list).or_default().push(format!("{} {:.1}", line.step, 100.0 * line.eer));
+            }
+            for (list, points) in by_list {
+                writeln!(page, "- seed {}, {list}: {}", run.seed, points.join(", "))?;
+            }
+        }
+    }
+    Ok(())
+}
