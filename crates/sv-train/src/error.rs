@@ -200,4 +200,7 @@ pub(crate) fn not_written(path: &Path, error: ModelError) -> TrainError {
         ModelError::Write { path, source } => TrainError::Write { path, source },
         other => TrainError::Write { path: path.to_owned(), source: io::Error::other(other) },
     }
+    /// An optimizer's or a schedule's options, gradients or state.
+    #[error(transparent)]
+    Optimizer(#[from] crate::optim::OptimizerError),
 }
