@@ -84,10 +84,7 @@ fn run(title: &str, recipe: &str, distance: f64, scale: f64) -> Result<RunSummar
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("name the folder to write to")?;
-    let runs = [
-        run("Text-independent", "ti-softmax", 2.9, 1.0)?,
-        run("Text-dependent", "td-softmax", 3.9, 0.6)?,
-    ];
+    let runs = [run("Text-independent", "ti-softmax", 2.9, 1.0)?, run("Text-dependent", "td-softmax", 3.9, 0.6)?];
     write(&runs, Path::new(&folder))?;
     Ok(())
 }

@@ -111,10 +111,8 @@ fn side_by_side(summaries: &[RunSummary]) -> Result<Vec<Figure>, TrainError> {
     let mut add = |what: &str, name: &str, svg: String| {
         figures.push(Figure { file: format!("all-{name}.svg"), svg, caption: format!("{what}. {caption}.") });
     };
-    let det: Vec<DetSeries<'_>> = summaries
-        .iter()
-        .filter_map(|run| run.trials.as_ref().map(|trials| det_series(&run.title, trials)))
-        .collect();
+    let det: Vec<DetSeries<'_>> =
+        summaries.iter().filter_map(|run| run.trials.as_ref().map(|trials| det_series(&run.title, trials))).collect();
     if det.len() > 1 {
         add("Detection error trade-off of all runs", "det", plots::det(&caption, &det)?);
     }
@@ -153,10 +151,15 @@ fn section(blocks: &mut Vec<Block>, index: usize, run: &RunSummary) -> Result<()
     }
     if !run.evaluations.is_empty() {
         let svg = plots::eer_over_steps(&caption, &[(&run.title, &run.evaluations)])?;
-        blocks.push(figure("eer", "Equal error rate at steps of the training; the dashed line is the untrained network.", svg));
-        let rows = run.evaluations.iter().map(|point| {
-            vec![grouped(&point.step.to_string()), with_percent(point.eer), interval(point.interval)]
-        });
+        blocks.push(figure(
+            "eer",
+            "Equal error rate at steps of the training; the dashed line is the untrained network.",
+            svg,
+        ));
+        let rows = run
+            .evaluations
+            .iter()
+            .map(|point| vec![grouped(&point.step.to_string()), with_percent(point.eer), interval(point.interval)]);
         blocks.push(Block::Table { head: vec!["step", "EER", "95 % interval"], rows: rows.collect() });
     }
     if let Some(trials) = &run.trials {

@@ -10,7 +10,9 @@ pub(super) fn markdown(content: &Content) -> String {
     for block in &content.blocks {
         out.push('\n');
         match block {
-            Block::Heading(level, text) => push(&mut out, &["#".repeat(usize::from(*level)), " ".into(), escaped(text)]),
+            Block::Heading(level, text) => {
+                push(&mut out, &["#".repeat(usize::from(*level)), " ".into(), escaped(text)])
+            }
             Block::Paragraph(text) => push(&mut out, &[escaped(text)]),
             Block::Warning(text) => push(&mut out, &["> **Note.** ".into(), escaped(text)]),
             Block::Table { head, rows } => {

@@ -180,7 +180,5 @@ pub(super) fn wrapped(text: &str, width: i32, size: i32) -> Vec<String> {
 
 /// Control characters and the two other code points that XML has no way to write, replaced.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') { '\u{fffd}' } else { c }).collect()
 }

@@ -2,10 +2,10 @@
 //!
 //! Source: A. Martin et al. 1997, "The DET curve in assessment of detection task performance".
 
-use super::canvas::{FAINT_INK, sheet, series_colour};
+use super::canvas::{FAINT_INK, series_colour, sheet};
 use super::frame::{Frame, Heading, Key, Mark};
-use super::{percent, saying};
 use super::scale::Scale;
+use super::{percent, saying};
 use crate::TrainError;
 
 /// A curve and the point it is judged by.

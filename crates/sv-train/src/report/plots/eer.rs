@@ -1,6 +1,6 @@
 //! The equal error rate at steps of a training, with its intervals, beside that of the untrained network.
 
-use super::canvas::{sheet, series_colour};
+use super::canvas::{series_colour, sheet};
 use super::frame::{Frame, Heading, Key, Mark, WIDTH};
 use super::scale::Scale;
 use super::{percent, saying};
@@ -8,15 +8,13 @@ use crate::TrainError;
 use crate::report::summary::ProgressPoint;
 
 /// Draws one or several named runs.
-pub(crate) fn eer_over_steps(
-    caption: &str,
-    series: &[(&str, &[ProgressPoint])],
-) -> Result<String, TrainError> {
+pub(crate) fn eer_over_steps(caption: &str, series: &[(&str, &[ProgressPoint])]) -> Result<String, TrainError> {
     let runs: Vec<Vec<ProgressPoint>> = series
         .iter()
         .map(|(_, points)| points.iter().copied().filter(|point| point.eer.is_finite()).collect())
         .collect();
-    let left_out = series.iter().map(|(_, points)| points.len()).sum::<usize>() - runs.iter().map(Vec::len).sum::<usize>();
+    let left_out =
+        series.iter().map(|(_, points)| points.len()).sum::<usize>() - runs.iter().map(Vec::len).sum::<usize>();
     let mut keys = Vec::new();
     for (index, ((name, _), run)) in series.iter().zip(&runs).enumerate() {
         let colour = series_colour(index);

@@ -145,7 +145,14 @@ impl Frame {
     }
 
     /// A line through points, each part of it that is inside; points that are not numbers break it.
-    pub(super) fn line(&self, canvas: &Canvas<'_>, points: &[(f64, f64)], colour: RGBColor, alpha: f64, width: u32) -> Drawn {
+    pub(super) fn line(
+        &self,
+        canvas: &Canvas<'_>,
+        points: &[(f64, f64)],
+        colour: RGBColor,
+        alpha: f64,
+        width: u32,
+    ) -> Drawn {
         let mut stroke: Vec<(i32, i32)> = Vec::new();
         for pair in points.windows(2) {
             let [from, to] = [pair[0], pair[1]].map(|(x, y)| [self.x.share(x), self.y.share(y)]);

@@ -13,7 +13,8 @@ const COLUMNS: usize = 500;
 /// Draws one or several named curves.
 pub(crate) fn loss(caption: &str, series: &[(&str, &[CurvePoint])]) -> Result<String, TrainError> {
     let curves: Vec<Vec<(f64, f64)>> = series.iter().map(|(_, points)| finite(points)).collect();
-    let left_out = series.iter().map(|(_, points)| points.len()).sum::<usize>() - curves.iter().map(Vec::len).sum::<usize>();
+    let left_out =
+        series.iter().map(|(_, points)| points.len()).sum::<usize>() - curves.iter().map(Vec::len).sum::<usize>();
     let mut keys = Vec::new();
     for (index, (name, _)) in series.iter().enumerate() {
         let colour = series_colour(index);

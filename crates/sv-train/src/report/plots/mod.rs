@@ -30,6 +30,3 @@ fn saying(caption: &str, left_out: usize) -> String {
         count => format!("{caption}; {count} values are not finite and left out"),
     }
 }
-
-#[cfg(test)]
-mod tests;

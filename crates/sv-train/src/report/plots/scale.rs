@@ -152,10 +152,16 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers() {
-        assert_eq!(labels(Scale::Linear { low: 0.0, high: 10_000.0 }), ["0", "2,000", "4,000", "6,000", "8,000", "10,000"]);
+        assert_eq!(
+            labels(Scale::Linear { low: 0.0, high: 10_000.0 }),
+            ["0", "2,000", "4,000", "6,000", "8,000", "10,000"]
+        );
         assert_eq!(labels(Scale::Linear { low: -0.5, high: 0.55 }), ["-0.4", "-0.2", "0.0", "0.2", "0.4"]);
         assert_eq!(labels(Scale::Log { low: 0.4, high: 30.0 }), ["0.5", "1", "2", "5", "10", "20"]);
-        assert_eq!(labels(Scale::Probit { low: 0.0005, high: 0.5 }), ["0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "40"]);
+        assert_eq!(
+            labels(Scale::Probit { low: 0.0005, high: 0.5 }),
+            ["0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "40"]
+        );
     }
 
     #[test]

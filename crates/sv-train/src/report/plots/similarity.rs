@@ -179,7 +179,10 @@ mod tests {
     #[test]
     fn shades_run_from_light_to_dark() {
         assert_eq!((shade(0.0), shade(1.0), shade(0.5)), (SHADES[0], SHADES[4], SHADES[2]));
-        let sums: Vec<u32> = (0..=20).map(|i| shade(f64::from(i) / 20.0)).map(|c| u32::from(c.0) + u32::from(c.1) + u32::from(c.2)).collect();
+        let sums: Vec<u32> = (0..=20)
+            .map(|i| shade(f64::from(i) / 20.0))
+            .map(|c| u32::from(c.0) + u32::from(c.1) + u32::from(c.2))
+            .collect();
         assert!(sums.windows(2).all(|pair| pair[0] > pair[1]), "{sums:?}");
     }
 }
