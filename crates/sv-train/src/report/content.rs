@@ -49,7 +49,7 @@ impl Content {
         if !synthetic.is_empty() {
             let names = synthetic.into_iter().collect::<Vec<_>>().join(", ");
             blocks.push(Block::Warning(format!(
-                "synthetic voices: {names} was made by a program. Its error rates say that training works, not how well people are told apart."
+                "Synthetic voices: {names} was made by a program. Its error rates say that training works, not how well people are told apart."
             )));
         }
         blocks.push(Block::Heading(2, "Figures".to_string()));
@@ -109,7 +109,7 @@ fn side_by_side(summaries: &[RunSummary]) -> Result<Vec<Figure>, TrainError> {
     let caption = data.into_iter().collect::<Vec<_>>().join("; ");
     let mut figures = Vec::new();
     let mut add = |what: &str, name: &str, svg: String| {
-        figures.push(Figure { file: format!("all-{name}.svg"), svg, caption: format!("{what}. {caption}.") });
+        figures.push(Figure { file: format!("all-{name}.svg"), svg, caption: format!("{what} ({caption}).") });
     };
     let det: Vec<DetSeries<'_>> =
         summaries.iter().filter_map(|run| run.trials.as_ref().map(|trials| det_series(&run.title, trials))).collect();
@@ -142,18 +142,18 @@ fn section(blocks: &mut Vec<Block>, index: usize, run: &RunSummary) -> Result<()
     let name = slug(&run.recipe);
     let figure = |what: &str, text: &str, svg: String| {
         let file = format!("run{}-{name}-{what}.svg", index + 1);
-        Block::Figure(Figure { file, svg, caption: format!("{text} {data}.") })
+        Block::Figure(Figure { file, svg, caption: format!("{text} ({data}).") })
     };
     let caption = format!("{}: {data}", run.title);
     if !run.loss.is_empty() {
         let svg = plots::loss(&caption, &[(&run.title, &run.loss)])?;
-        blocks.push(figure("loss", "Loss over steps, as logged, and its running median.", svg));
+        blocks.push(figure("loss", "Loss over steps, as logged, and its running median", svg));
     }
     if !run.evaluations.is_empty() {
         let svg = plots::eer_over_steps(&caption, &[(&run.title, &run.evaluations)])?;
         blocks.push(figure(
             "eer",
-            "Equal error rate at steps of the training; the dashed line is the untrained network.",
+            "Equal error rate at steps of the training; the dashed line is the untrained network",
             svg,
         ));
         let rows = run
@@ -166,15 +166,15 @@ fn section(blocks: &mut Vec<Block>, index: usize, run: &RunSummary) -> Result<()
         blocks.push(Block::Heading(3, "Trials".to_string()));
         blocks.push(Block::Paragraph(trial_words(trials)));
         let svg = plots::det(&caption, &[det_series(&run.title, trials)])?;
-        blocks.push(figure("det", "Detection error trade-off on probit axes; the dot is the equal error rate.", svg));
+        blocks.push(figure("det", "Detection error trade-off on probit axes; the dot is the equal error rate", svg));
         let svg = plots::histogram(&caption, trials)?;
-        blocks.push(figure("scores", "Scores of targets and non-targets, each as shares of its own number.", svg));
+        blocks.push(figure("scores", "Scores of targets and non-targets, each as shares of its own number", svg));
     }
     if let Some(protocol) = &run.protocol {
         blocks.push(Block::Heading(3, "Enrol and verify".to_string()));
         blocks.push(Block::Paragraph(protocol_words(protocol)));
         let svg = plots::similarity(&caption, protocol)?;
-        blocks.push(figure("similarity", "Cosine of each verification utterance and each enrolled speaker.", svg));
+        blocks.push(figure("similarity", "Cosine of each verification utterance and each enrolled speaker", svg));
     }
     if !run.notes.is_empty() {
         blocks.push(Block::Heading(3, "Notes".to_string()));

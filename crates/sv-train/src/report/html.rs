@@ -12,7 +12,9 @@ h3 { font-size: 1.08rem; margin: 2rem 0 .4rem; }
 .note { border-left: 4px solid #d55e00; background: #fdf3ec; padding: .6rem .9rem; margin: 1rem 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .8rem 0; font-size: .94rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #e2e2e2; min-width: 5rem; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #e2e2e2; min-width: 4rem; }
+.short { white-space: nowrap; }
+.wide { min-width: 44rem; }
 th { border-bottom: 2px solid #999; font-weight: 600; }
 figure { margin: 1.4rem 0; }
 figure svg { display: block; max-width: 100%; min-width: 34rem; height: auto; }
@@ -49,15 +51,21 @@ pub(super) fn html(content: &Content) -> String {
 }
 
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| -> String {
-        cells.map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect()
-    };
-    let body: String =
-        rows.iter().map(|row| format!("<tr>{}</tr>\n", cells("td", &mut row.iter().map(String::as_str)))).collect();
-    let head = cells("th", &mut head.iter().copied());
+    // Figures stay on one line; a table of many columns is pushed aside on a phone rather than pressed together.
+    let width = if head.len() > 3 { " class=\"wide\"" } else { "" };
+    let body: String = rows
+        .iter()
+        .map(|row| format!("<tr>{}</tr>\n", row.iter().map(|text| cell("td", text)).collect::<String>()))
+        .collect();
+    let head: String = head.iter().map(|text| cell("th", text)).collect();
     format!(
-        "<div class=\"scroll\">\n<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>\n"
+        "<div class=\"scroll\">\n<table{width}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>\n"
     )
+}
+
+fn cell(tag: &str, text: &str) -> String {
+    let class = if text.chars().count() <= 20 { " class=\"short\"" } else { "" };
+    format!("<{tag}{class}>{}</{tag}>", escaped(text))
 }
 
 /// Text that stands in an element or in a quoted attribute as what it is.

@@ -106,7 +106,7 @@ fn linear_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
 fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     let decades = last - first;
-    let digits: &[f64] = if decades <= 3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let digits: &[f64] = if (high / low).log10() <= 3.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let every = (decades / 8).max(1);
     (first..=last)
         .filter(|power| (power - first) % every == 0)
