@@ -84,8 +84,13 @@ fn figures(summaries: &[RunSummary]) -> Vec<Vec<String>> {
             rows.push(ours("EER".into(), with_percent(trials.eer), interval(trials.interval), list.clone()));
             let what = format!("minDCF at prior {}", trials.target_prior);
             rows.push(ours(what, format!("{:.4}", trials.min_dcf), String::new(), list.clone()));
+            let theirs = if summaries.len() == 1 {
+                "EER, the same trials".into()
+            } else {
+                format!("EER, trials of {}", run.title)
+            };
             rows.extend(run.baselines.iter().map(|Baseline { name, eer, interval: ends }| {
-                vec![name.clone(), "EER, the same trials".into(), with_percent(*eer), interval(*ends), list.clone()]
+                vec![name.clone(), theirs.clone(), with_percent(*eer), interval(*ends), list.clone()]
             }));
         }
         if let Some(protocol) = &run.protocol {

@@ -14,7 +14,7 @@ h3 { font-size: 1.08rem; margin: 2rem 0 .4rem; }
 table { border-collapse: collapse; margin: .8rem 0; font-size: .94rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #e2e2e2; min-width: 4rem; }
 .short { white-space: nowrap; }
-.wide { min-width: 44rem; }
+.wide { min-width: 54rem; }
 th { border-bottom: 2px solid #999; font-weight: 600; }
 figure { margin: 1.4rem 0; }
 figure svg { display: block; max-width: 100%; min-width: 34rem; height: auto; }
