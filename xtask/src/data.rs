@@ -23,7 +23,9 @@ pub(crate) struct Arguments {
 /// Where a corpus comes from: nothing is fetched here, licences are between the corpus and its user.
 fn origin(name: &str) -> Option<&'static str> {
     match name {
-        "vctk" => Some("VCTK 0.92, https://doi.org/10.7488/ds/2645, CC BY 4.0; noisy twin: https://doi.org/10.7488/ds/2117"),
+        "vctk" => {
+            Some("VCTK 0.92, https://doi.org/10.7488/ds/2645, CC BY 4.0; noisy twin: https://doi.org/10.7488/ds/2117")
+        }
         "voxceleb" => Some("VoxCeleb 1 and 2, https://www.robots.ox.ac.uk/~vgg/data/voxceleb/, CC BY 4.0 on request"),
         _ => None,
     }

@@ -23,13 +23,13 @@ pub use table::EmbeddingTable;
 
 /// Recordings and features: [`sv_audio`].
 pub use sv_audio as audio;
+/// Objectives to train by: [`sv_losses`].
+#[cfg(feature = "train")]
+pub use sv_losses as losses;
 /// Trials, rates, thresholds: [`sv_metrics`].
 pub use sv_metrics as metrics;
 /// Encoders, checkpoints, model directories: [`sv_models`].
 pub use sv_models as models;
-/// Objectives to train by: [`sv_losses`].
-#[cfg(feature = "train")]
-pub use sv_losses as losses;
 /// Recipes, runs, reports: [`sv_train`].
 #[cfg(feature = "train")]
 pub use sv_train as train;

@@ -59,7 +59,7 @@ pub enum Reduction {
 
 /// The form of the loss; the default is the paper's, with softmax.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default)]
 pub struct Ge2eOptions {
     /// Softmax or contrast.
     pub variant: Variant,

@@ -217,10 +217,8 @@ mod tests {
         for head in [Head::None, Head::Linear { size: 7 }, Head::LinearRelu { size: 7 }] {
             let (config, tensors) = small(head);
             let config = EncoderConfig::Lstm(config);
-            let standardisation = Standardisation {
-                mean: vec![-3.0, -2.0, 0.5, 1.0, 4.0],
-                deviation: vec![0.5, 1.0, 2.0, 0.25, 3.0],
-            };
+            let standardisation =
+                Standardisation { mean: vec![-3.0, -2.0, 0.5, 1.0, 4.0], deviation: vec![0.5, 1.0, 2.0, 0.25, 3.0] };
             let network = encoder(&config, tensors, Some(standardisation), &Device::Cpu).unwrap();
             let features: Vec<f32> = (0..3 * 11 * 5).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
             let batch = Tensor::from_slice(&features, (3, 11, 5), &Device::Cpu).unwrap();

@@ -30,6 +30,9 @@ pub enum TrainError {
     /// Recordings, their list, what is cut out of them or how they are drawn.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// An optimizer's or a schedule's options, gradients or state.
+    #[error(transparent)]
+    Optimizer(#[from] crate::optim::OptimizerError),
     /// No embedded recipe has that name, and no file is there.
     #[error("no recipe is called `{name}` and no file is there; known are {}", crate::Recipe::names().collect::<Vec<_>>().join(", "))]
     UnknownRecipe {
@@ -144,7 +147,9 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// Too few speakers for the enrol/verify test.
-    #[error("the test takes {speakers} speakers (2 or more) with {utterances} utterances to enrol (1 or more) and as many to verify; {qualified} have that many")]
+    #[error(
+        "the test takes {speakers} speakers (2 or more) with {utterances} utterances to enrol (1 or more) and as many to verify; {qualified} have that many"
+    )]
     Protocol {
         /// N.
         speakers: usize,
@@ -186,12 +191,6 @@ pub enum TrainError {
         /// What the drawing library said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The gradient of a parameter is not finite.
-    #[error("the gradient of {name} is not finite")]
-    Gradient {
-        /// The parameter.
-        name: String,
-    },
 }
 
 /// The error of a file that is written whole, as one of training.
@@ -200,7 +199,4 @@ pub(crate) fn not_written(path: &Path, error: ModelError) -> TrainError {
         ModelError::Write { path, source } => TrainError::Write { path, source },
         other => TrainError::Write { path: path.to_owned(), source: io::Error::other(other) },
     }
-    /// An optimizer's or a schedule's options, gradients or state.
-    #[error(transparent)]
-    Optimizer(#[from] crate::optim::OptimizerError),
 }

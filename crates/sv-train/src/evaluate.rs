@@ -107,12 +107,7 @@ impl TrialSet {
     ///
     /// # Errors
     /// [`TrainError::Read`], [`TrainError::Trials`], [`TrainError::Recording`].
-    pub fn named(
-        name: &str,
-        root: &Path,
-        extractor: &FeatureExtractor,
-        windows: &Windows,
-    ) -> Result<Self, TrainError> {
+    pub fn named(name: &str, root: &Path, extractor: &FeatureExtractor, windows: &Windows) -> Result<Self, TrainError> {
         let path = root.join("trials").join(format!("{name}.txt"));
         let text = fs::read(&path).map_err(|source| TrainError::Read { path: path.clone(), source })?;
         let trials = Trials::parse(&text, TrialFormat::VoxCeleb)
@@ -270,7 +265,8 @@ pub fn ge2e_protocol(
         recordings.extend(drawn.into_iter().map(|index| own[index]));
     }
     let embeddings = Utterances::read(&recordings, &manifest.root, extractor, windows)?.embed(plan)?;
-    let rows: Vec<Vec<f64>> = embeddings.rows().into_iter().map(|row| unit(row.iter().map(|&v| f64::from(v)))).collect();
+    let rows: Vec<Vec<f64>> =
+        embeddings.rows().into_iter().map(|row| unit(row.iter().map(|&v| f64::from(v)))).collect();
     let of = |speaker: usize| &rows[speaker * 2 * utterances..(speaker + 1) * 2 * utterances];
     let enrolled: Vec<Vec<f64>> = (0..speakers)
         .map(|speaker| {

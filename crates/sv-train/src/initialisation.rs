@@ -102,7 +102,10 @@ mod tests {
             [("lstm.0.weight_ih", 0.098_69), ("lstm.0.weight_hh", 0.098_69), ("lstm.0.weight_hr", 0.176_78)]
         {
             let (low, high) = extremes(&tensors[name].values);
-            assert!(-bound <= low && low < -0.95 * bound && 0.95 * bound < high && high <= bound, "{name} {low} {high}");
+            assert!(
+                -bound <= low && low < -0.95 * bound && 0.95 * bound < high && high <= bound,
+                "{name} {low} {high}"
+            );
         }
         let bias = &tensors["lstm.0.bias"].values;
         assert!(bias[..128].iter().chain(&bias[256..]).all(|&b| b == 0.0) && bias[128..256].iter().all(|&b| b == 1.0));

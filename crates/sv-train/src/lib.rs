@@ -15,6 +15,8 @@ mod streams;
 pub mod summary;
 pub mod trainer;
 
+/// Where a network is computed: candle's.
+pub use candle_core::Device;
 pub use error::TrainError;
 pub use initialisation::Initialisation;
 pub use recipe::Recipe;

@@ -246,8 +246,8 @@ impl Recipe {
         self.encoder.validate()?;
         self.evaluation.windows.validate()?;
         self.objective.validate()?;
-        self.optimizer.validate()?;
-        self.schedule.validate()?;
+        self.optimizer.check()?;
+        self.schedule.check()?;
         Ok(self.data.validate()?)
     }
 
@@ -340,4 +340,3 @@ fn read_text(path: &Path) -> Result<String, TrainError> {
     }
     fs::read_to_string(path).map_err(unreadable)
 }
-

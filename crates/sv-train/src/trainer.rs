@@ -14,7 +14,7 @@ use sv_models::{Description, ModelDir, Plan, Source, train};
 
 use crate::data::{BandStatistics, Batch, Loader, TrainingData};
 use crate::evaluate::{TrialResult, TrialSet};
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, OptimizerError};
 use crate::report::{EvaluationLine, MetricLine};
 use crate::run_dir::{RunDir, State, milestones};
 use crate::{Recipe, TrainError};
@@ -120,7 +120,7 @@ impl Trainer {
             let moments = state.tensors.iter().filter_map(|(name, tensor)| {
                 name.strip_prefix(OPTIMIZER).map(|name| (name.to_owned(), tensor.clone()))
             });
-            optimizer.restore(moments.collect())?;
+            optimizer.restore(&moments.collect::<Vec<_>>())?;
             (step, seconds) = (state.step, state.seconds);
         }
         let front_end = recipe.front_end.build()?;
@@ -211,7 +211,9 @@ impl Trainer {
         }
         let gradients = loss.backward()?;
         let report = match self.optimizer.step(&gradients, rate) {
-            Err(TrainError::Gradient { name, .. }) => return Err(self.not_finite(format!("the gradient of {name}"), batch)),
+            Err(TrainError::Optimizer(OptimizerError::NotFinite { name, .. })) => {
+                return Err(self.not_finite(format!("the gradient of {name}"), batch));
+            }
             other => other?,
         };
         self.objective.after_step(&embeddings.detach(), &labels)?;

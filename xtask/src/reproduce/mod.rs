@@ -11,7 +11,7 @@ use speaker_verification::train::data::{Manifest, Preparation, SpeakerOrder, vct
 use speaker_verification::train::evaluate::TrialResult;
 use speaker_verification::train::report::{self, Baseline, EvaluationLine, MetricLine, RunSummary, read_evaluations};
 use speaker_verification::train::session::{self, Request, Watcher};
-use speaker_verification::train::{Observer, Recipe, TrainError, summary};
+use speaker_verification::train::{Device, Observer, Recipe, TrainError, summary};
 
 use crate::results::{self, Results};
 
@@ -142,7 +142,7 @@ fn one(
         manifest: manifest.cloned(),
         cache: Some(root.join("target/reproduce/cache")),
         workers: 1,
-        device: Default::default(),
+        device: Device::Cpu,
     };
     let finished = session::train(&request, &mut Lines::default())?;
     println!("trained in {:.1} minutes", finished.seconds / 60.0);
@@ -205,7 +205,12 @@ impl Observer for Lines {
         if self.printed.is_none_or(|at| at.elapsed() >= Duration::from_secs(10)) {
             self.printed = Some(Instant::now());
             let done = (line.step - first).max(1) as f64;
-            println!("  step {}  loss {:.3}  {:.3} s a step", line.step, line.loss, began.elapsed().as_secs_f64() / done);
+            println!(
+                "  step {}  loss {:.3}  {:.3} s a step",
+                line.step,
+                line.loss,
+                began.elapsed().as_secs_f64() / done
+            );
         }
         Ok(())
     }
@@ -246,7 +251,7 @@ fn demonstrate(root: &Path, arguments: &Arguments, build: Option<Duration>) -> a
             resume: false,
             cache: None,
             workers: 1,
-            device: Default::default(),
+            device: Device::Cpu,
         };
         let begun = Instant::now();
         let finished = session::train(&request, &mut Lines::default())?;
@@ -258,7 +263,8 @@ fn demonstrate(root: &Path, arguments: &Arguments, build: Option<Duration>) -> a
         let mut summary = summary::of_run(&request.recipe, &finished, &judgement)?;
         summary.baselines.push(Baseline { name: "LDA".to_owned(), eer: lda, interval: None });
         summary.notes.push(
-            "The test of the TensorFlow code counts for nothing here: 20 utterances, thresholds from 0.50 up.".to_owned(),
+            "The test of the TensorFlow code counts for nothing here: 20 utterances, thresholds from 0.50 up."
+                .to_owned(),
         );
         summary::save(finished.run.folder(), &summary)?;
         told.push(summary);

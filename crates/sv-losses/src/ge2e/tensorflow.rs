@@ -12,7 +12,7 @@ const EPSILON: f64 = 1e-6;
 
 /// Options of [`Ge2eTf`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default)]
 pub struct Ge2eTfOptions {
     /// Softmax or contrast.
     pub variant: Variant,

@@ -68,6 +68,25 @@ pub struct Preparation {
     pub cache_error: Option<String>,
 }
 
+impl std::fmt::Display for Preparation {
+    /// One line: what was prepared, what was left out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { recordings, pieces, classes, frames, .. } = self;
+        write!(f, "{recordings} recordings, {pieces} pieces, {frames} frames, {classes} classes")?;
+        for (count, what) in [
+            (self.from_cache, "from the cache"),
+            (self.skipped.len(), "skipped"),
+            (self.without_piece, "too short"),
+            (self.dropped.len(), "classes too small"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A recording that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -8,7 +8,7 @@ use super::OptimizerError;
 ///
 /// The learning rate is not here: a [`Schedule`](super::Schedule) gives it at each step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct OptimizerConfig {
     /// The rule of the step.
     pub method: Method,
@@ -22,7 +22,7 @@ pub struct OptimizerConfig {
 
 /// The rule of the step. In the formulas p is the parameter, g its gradient (scaled and clipped), r the rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Method {
     /// `v = momentum v + g`, `p -= r v`; with Nesterov's momentum `p -= r (g + momentum v)`. As PyTorch.
     Sgd {
@@ -131,7 +131,7 @@ impl Clip {
 
 /// What is different for the parameters whose name matches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct GroupRule {
     /// A parameter's name; a `*` stands for any run of characters, dots too: `lstm.*.weight_hr`.
     pub names: String,
@@ -189,7 +189,7 @@ impl OptimizerConfig {
                         need: "above 0 with nesterov",
                     });
                 }
-                not_negative("weight-decay", weight_decay)?;
+                not_negative("weight_decay", weight_decay)?;
             }
             Method::RmsProp { decay, epsilon } => {
                 share("decay", decay)?;
@@ -199,17 +199,17 @@ impl OptimizerConfig {
                 share("beta1", beta1)?;
                 share("beta2", beta2)?;
                 positive("epsilon", epsilon.unwrap_or(form.epsilon()))?;
-                not_negative("weight-decay", weight_decay)?;
+                not_negative("weight_decay", weight_decay)?;
                 if form != AdamForm::Pytorch && weight_decay != 0.0 {
                     let need = "0 except in the form `pytorch`; or take `adam-w`";
-                    return Err(OptimizerError::Option { option: "weight-decay", got: weight_decay, need });
+                    return Err(OptimizerError::Option { option: "weight_decay", got: weight_decay, need });
                 }
             }
             Method::AdamW { beta1, beta2, epsilon, weight_decay } => {
                 share("beta1", beta1)?;
                 share("beta2", beta2)?;
                 positive("epsilon", epsilon)?;
-                not_negative("weight-decay", weight_decay)?;
+                not_negative("weight_decay", weight_decay)?;
             }
         }
         if let Clip::Torch { norm } | Clip::Tensorflow { norm } = self.clip {
@@ -217,9 +217,9 @@ impl OptimizerConfig {
         }
         for rule in &self.rules {
             not_negative("rate", rule.rate)?;
-            not_negative("weight-decay", rule.weight_decay)?;
-            not_negative("gradient-scale", rule.gradient_scale)?;
-            not_negative("clipped-gradient-scale", rule.clipped_gradient_scale)?;
+            not_negative("weight_decay", rule.weight_decay)?;
+            not_negative("gradient_scale", rule.gradient_scale)?;
+            not_negative("clipped_gradient_scale", rule.clipped_gradient_scale)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::config::{not_negative, positive};
 
 /// The learning rate of each step. Steps are counted from 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Schedule {
     /// Always the same.
     Constant {
@@ -28,7 +28,7 @@ pub enum Schedule {
     Cyclic {
         /// The lower rate, that of step 0.
         base: f64,
-        /// The upper rate, reached at `half-cycle`.
+        /// The upper rate, reached at `half_cycle`.
         max: f64,
         /// Steps from one to the other.
         half_cycle: NonZeroU64,
@@ -60,7 +60,7 @@ pub enum Schedule {
     Cosine {
         /// The highest rate, that of the last step of the warm-up and of the first after it.
         rate: f64,
-        /// Steps of the warm-up, fewer than `steps`; step t of them runs at `rate (t + 1) / warm-up`.
+        /// Steps of the warm-up, fewer than `steps`; step t of them runs at `rate (t + 1) / warm_up`.
         #[serde(default)]
         warm_up: u64,
         /// Where the share is reached, and kept.
@@ -173,7 +173,7 @@ impl Schedule {
                 not_negative("rate", rate)?;
                 if warm_up >= steps.get() {
                     return Err(OptimizerError::Option {
-                        option: "warm-up",
+                        option: "warm_up",
                         got: warm_up as f64,
                         need: "below `steps`",
                     });
@@ -188,7 +188,7 @@ impl Schedule {
 
 /// The margin of an angular loss at each step: grows from one value to another, as WeSpeaker has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct MarginSchedule {
     /// Up to the step `start`.
     pub initial: f64,
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn cosine_rises_to_the_rate_and_falls_to_the_share() {
         let schedule: Schedule =
-            toml::from_str("kind = 'cosine'\nrate = 0.4\nwarm-up = 4\nsteps = 12\nshare = 0.1").unwrap();
+            toml::from_str("kind = 'cosine'\nrate = 0.4\nwarm_up = 4\nsteps = 12\nshare = 0.1").unwrap();
         schedule.check().unwrap();
         // 0.4 / 4, 2 * 0.4 / 4, ..; then 0.04 + 0.36 * (1 + cos(pi x)) / 2 at x = (t - 4) / 8.
         for (step, rate) in [(0, 0.1), (1, 0.2), (3, 0.4), (4, 0.4), (8, 0.22), (12, 0.04), (1000, 0.04)] {
@@ -291,7 +291,7 @@ mod tests {
             ("kind = 'constant'\nrate = 0.1\nsteps = 3", "steps"),
             ("kind = 'halving'\nrate = 0.1\nevery = 0", "nonzero"),
             (
-                "kind = 'cyclic'\nbase = 0\nmax = 1\nhalf-cycle = 3\nshape = { kind = 'triangular', gamma = 0.9 }",
+                "kind = 'cyclic'\nbase = 0\nmax = 1\nhalf_cycle = 3\nshape = { kind = 'triangular', gamma = 0.9 }",
                 "gamma",
             ),
         ] {

@@ -148,7 +148,7 @@ fn parameters_and_rules_that_do_not_fit_are_refused() {
 fn options_are_read_with_their_defaults_and_checked() {
     let read = |text: &str| toml::from_str::<OptimizerConfig>(text);
     let config = read(
-        "method = { kind = 'sgd' }\nclip = { kind = 'torch', norm = 3.0 }\n[[rules]]\nnames = 'ge2e.*'\nclipped-gradient-scale = 0.01",
+        "method = { kind = 'sgd' }\nclip = { kind = 'torch', norm = 3.0 }\n[[rules]]\nnames = 'ge2e.*'\nclipped_gradient_scale = 0.01",
     )
     .unwrap();
     assert_eq!(config.method, PLAIN);
@@ -166,7 +166,7 @@ fn options_are_read_with_their_defaults_and_checked() {
     for (text, name) in [
         ("method = { kind = 'sgd', nesterov = true }", "momentum"),
         ("method = { kind = 'sgd', momentum = 1.0 }", "momentum"),
-        ("method = { kind = 'adam', form = 'tensorflow', weight-decay = 0.1 }", "weight-decay"),
+        ("method = { kind = 'adam', form = 'tensorflow', weight_decay = 0.1 }", "weight_decay"),
         ("method = { kind = 'adam', beta2 = 1.0 }", "beta2"),
         ("method = { kind = 'adam-w', epsilon = 0.0 }", "epsilon"),
         ("method = { kind = 'rms-prop', decay = -0.5 }", "decay"),

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use serde::Serialize;
+use speaker_verification::audio::frontend::FeatureExtractor;
 use speaker_verification::metrics::{TrialFormat, Trials};
 use speaker_verification::models::checkpoint::write_whole;
 use speaker_verification::models::{ModelDir, Plan};
-use speaker_verification::audio::frontend::FeatureExtractor;
 use speaker_verification::train::data::{Manifest, Selection};
 use speaker_verification::train::evaluate::{ProtocolResult, ge2e_protocol};
 use speaker_verification::train::run_dir::resolve_model;

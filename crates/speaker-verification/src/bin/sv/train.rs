@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use speaker_verification::train::data::{Manifest, Preparation};
 use speaker_verification::train::report::{self, EvaluationLine, MetricLine, RunSummary};
 use speaker_verification::train::session::{self, Request, Watcher};
-use speaker_verification::train::{Observer, Recipe, TrainError, summary};
+use speaker_verification::train::{Device, Observer, Recipe, TrainError, summary};
 
 use crate::output;
 
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         resume: arguments.resume,
         cache: arguments.cache.clone(),
         workers: arguments.workers,
-        device: Default::default(),
+        device: Device::Cpu,
     };
     let mut bar = Bar::new(request.recipe.steps);
     let finished = session::train(&request, &mut bar)?;

@@ -245,6 +245,17 @@ fn degenerate_runs_are_reported() {
 }
 
 #[test]
+fn equal_scores_draw_a_line_through_their_error_rate() {
+    let scores = ScoredTrials::from_kinds(&[0.5; 4], &[0.5; 9]).unwrap();
+    let mut run = sample();
+    run.trials = Some(TrialSummary::from_scores(&scores, None, &CostModel::with_prior(0.01).unwrap()));
+    let (_, _, plots) = written(&[run]);
+    assert!(plots[2].contains("EER 50.00 %"));
+    let curve = "<polyline fill=\"none\" opacity=\"1\" stroke=\"#0072B2\" stroke-width=\"2\"";
+    assert_eq!(plots[2].matches(curve).count(), 1, "{}", plots[2]);
+}
+
+#[test]
 fn a_large_matrix_is_drawn_without_its_values() {
     let mut run = sample();
     run.protocol = Some(ProtocolSummary {

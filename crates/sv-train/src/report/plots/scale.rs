@@ -5,6 +5,9 @@ use sv_metrics::rates::probit;
 /// Larger values than this are drawn here: sums and differences of what is drawn stay finite.
 const LARGEST: f64 = 1e36;
 
+/// Where a probit axis puts the rates 0 and 1, far beyond its ends and equally far: a line from one to the other passes 50 %.
+const EDGE: f64 = 8.0;
+
 /// Ticks of rates on a probit axis.
 const RATES: [f64; 13] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95];
 
@@ -48,7 +51,7 @@ impl Scale {
         let (at, low, high) = match *self {
             Self::Linear { low, high } => (value, low, high),
             Self::Log { low, high } => (value.max(f64::MIN_POSITIVE).ln(), low.ln(), high.ln()),
-            Self::Probit { low, high } => (probit(value.clamp(0.0, 1.0)), probit(low), probit(high)),
+            Self::Probit { low, high } => (probit(value).clamp(-EDGE, EDGE), probit(low), probit(high)),
         };
         ((at - low) / (high - low)).clamp(-1e6, 1e6)
     }
@@ -61,6 +64,8 @@ impl Scale {
             Self::Probit { low, high } => RATES
                 .into_iter()
                 .filter(|rate| (low..=high).contains(rate))
+                // Its label would touch its neighbour's where the axis is long.
+                .filter(|&rate| high <= 0.5 || rate != 0.002)
                 .map(|rate| (rate, format!("{}", (rate * 1000.0).round() / 10.0)))
                 .collect(),
         }
@@ -181,7 +186,9 @@ mod tests {
     fn half_of_all_is_the_middle_of_a_probit_axis() {
         let scale = Scale::Probit { low: 0.1, high: 0.9 };
         assert!((scale.share(0.5) - 0.5).abs() < 1e-12);
-        assert_eq!((scale.share(0.0), scale.share(1.0)), (-1e6, 1e6));
+        let (nothing, all) = (scale.share(0.0), scale.share(1.0));
+        assert!(nothing < -1.0 && all > 2.0 && (nothing + all - 1.0).abs() < 1e-12, "{nothing} {all}");
+        assert!(scale.share(f64::NAN).is_nan());
     }
 
     proptest! {
