@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+type State = Vec<(String, Tensor)>;
+
 const PLAIN: Method = Method::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
 const MOMENTUM: Method = Method::Sgd { momentum: 0.5, nesterov: false, weight_decay: 0.0 };
 
@@ -187,7 +189,7 @@ fn a_state_of_another_optimizer_is_refused_and_changes_nothing() {
     let state = optimizer.state().unwrap();
     let names: Vec<&str> = state.iter().map(|(name, _)| &name[..]).collect();
     assert_eq!(names, ["step", "a/momentum"]);
-    let with = |change: &dyn Fn(&mut Vec<(String, Tensor)>)| {
+    let with = |change: &dyn Fn(&mut State)| {
         let mut state = state.clone();
         change(&mut state);
         state
