@@ -2,13 +2,17 @@
 //!
 //! Stock candle 0.11.1 gives wrong values in silence for some layouts, and wrong or missing gradients for some operations;
 //! `tests/ops.rs` keeps the list. What the encoders and losses need goes through here, the stock calls are forbidden by
-//! `clippy.toml`. On the CPU sigmoid, tanh and the LSTM's forward pass run on the kernels of this crate; on other devices,
-//! and where a gradient is asked for, they are composed of stock operations that the same test shows to be right.
+//! `clippy.toml`. On the CPU sigmoid, tanh and the LSTM, forward and backward, run on the kernels of this crate; on other
+//! devices they are composed of stock operations that the same test shows to be right.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Error, Layout, Result, Shape, Tensor, bail};
+mod lstm;
+mod lstm_training;
 
-use crate::lstm::{Batch, Keep, LayerSizes, LayerWeights, Lstm, Threads, Workspace};
+use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor, bail};
+
 use crate::{Tier, math, reference};
+pub use lstm::{LstmLayer, LstmOutputs, lstm, lstm_last};
+pub use lstm_training::LstmMemory;
 
 /// `lhs rhs` over the last two axes: (.., M, K) by (.., K, N) gives (.., M, N); the axes before are broadcast.
 ///
@@ -151,141 +155,6 @@ impl CustomOp1 for Activation {
         };
         Ok(Some((grad * slope)?))
     }
-}
-
-/// The weights of an LSTM layer as tensors, in the layout of [`LayerWeights`].
-#[derive(Debug, Clone)]
-pub struct LstmLayer {
-    /// (4H, I), gates i, f, g, o.
-    pub w_ih: Tensor,
-    /// (4H, S)
-    pub w_hh: Tensor,
-    /// (4H): all that is added to the gates.
-    pub bias: Tensor,
-    /// (P, H), if the output is projected.
-    pub w_hr: Option<Tensor>,
-}
-
-/// What an LSTM gives.
-#[derive(Debug, Clone)]
-pub struct LstmOutputs {
-    /// The last layer's output (B, T, S).
-    pub sequence: Tensor,
-    /// Of each layer the output (B, S) and the cell state (B, H) after the last frame.
-    pub states: Vec<(Tensor, Tensor)>,
-}
-
-/// Runs `layers` over `input` (B, T, I), from the states `start`, (B, S) and (B, H) of each layer, or zeros.
-///
-/// f32 on the CPU runs on [`crate::lstm::Lstm`] as long as no gradient can flow into input, weights or states; all else is
-/// composed of operations that candle differentiates. To run the same weights often, pack an `Lstm` once instead.
-///
-/// # Errors
-/// If shapes, types or devices do not fit.
-pub fn lstm(input: &Tensor, layers: &[LstmLayer], start: Option<&[(Tensor, Tensor)]>) -> Result<LstmOutputs> {
-    let (_, frames, _) = input.dims3()?;
-    if layers.is_empty() || frames == 0 {
-        bail!("an LSTM needs a layer and a frame; there are {} layers and {frames} frames", layers.len())
-    }
-    if let Some(start) = start
-        && start.len() != layers.len()
-    {
-        bail!("an LSTM of {} layers was given {} starting states", layers.len(), start.len())
-    }
-    let weights = layers.iter().flat_map(|l| [Some(&l.w_ih), Some(&l.w_hh), Some(&l.bias), l.w_hr.as_ref()]).flatten();
-    let states = start.unwrap_or_default().iter().flat_map(|(h, c)| [h, c]);
-    let frozen = weights.chain(states).chain([input]).all(|tensor| !tensor.track_op() && tensor.dtype() == DType::F32);
-    if frozen && input.device().is_cpu() {
-        return packed(input, layers, start);
-    }
-    composed(input, layers, start)
-}
-
-/// The last layer's output at the last frame (B, S): [`lstm`] from zeros, for those who need no more.
-///
-/// # Errors
-/// As [`lstm`].
-pub fn lstm_last(input: &Tensor, layers: &[LstmLayer]) -> Result<Tensor> {
-    let sequence = lstm(input, layers, None)?.sequence;
-    let frames = sequence.dim(1)?;
-    sequence.narrow(1, frames - 1, 1)?.squeeze(1)
-}
-
-/// The forward pass on the kernels of this crate.
-fn packed(input: &Tensor, layers: &[LstmLayer], start: Option<&[(Tensor, Tensor)]>) -> Result<LstmOutputs> {
-    let (b, t, _) = input.dims3()?;
-    let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-    let mut weights = Vec::with_capacity(layers.len());
-    for layer in layers {
-        let (gates, input) = layer.w_ih.dims2()?;
-        let projection = layer.w_hr.as_ref().map(|w| w.dim(0)).transpose()?;
-        let sizes = LayerSizes { input, hidden: gates / 4, projection };
-        let w_hr = layer.w_hr.as_ref().map(flat).transpose()?;
-        let layer = LayerWeights::new(sizes, flat(&layer.w_ih)?, flat(&layer.w_hh)?, flat(&layer.bias)?, w_hr);
-        weights.push(layer.map_err(Error::wrap)?);
-    }
-    let lstm = Lstm::new(&weights).map_err(Error::wrap)?;
-    let (mut h0, mut c0) = (Vec::new(), Vec::new());
-    for (h, c) in start.unwrap_or_default() {
-        h0.extend(flat(h)?);
-        c0.extend(flat(c)?);
-    }
-    let values = flat(input)?;
-    let mut batch = Batch::new(&values, b, t);
-    if start.is_some() {
-        batch = batch.starting_from(&h0, &c0);
-    }
-    let mut workspace = Workspace::default();
-    let out = lstm.forward(&batch, Keep::Sequence, Threads::Pool, &mut workspace).map_err(Error::wrap)?;
-    let device = input.device();
-    let (mut h, mut c) = (out.h_n, out.c_n);
-    let mut states = Vec::with_capacity(layers.len());
-    let mut output = 0;
-    for sizes in lstm.sizes() {
-        output = sizes.output();
-        let (own_h, rest_h) = h.split_at(b * output);
-        let (own_c, rest_c) = c.split_at(b * sizes.hidden);
-        let state =
-            (Tensor::from_slice(own_h, (b, output), device)?, Tensor::from_slice(own_c, (b, sizes.hidden), device)?);
-        states.push(state);
-        (h, c) = (rest_h, rest_c);
-    }
-    Ok(LstmOutputs { sequence: Tensor::from_slice(out.sequence, (b, t, output), device)?, states })
-}
-
-/// The definition, of operations that candle differentiates.
-fn composed(input: &Tensor, layers: &[LstmLayer], start: Option<&[(Tensor, Tensor)]>) -> Result<LstmOutputs> {
-    let (b, t, _) = input.dims3()?;
-    let mut x = input.clone();
-    let mut states = Vec::with_capacity(layers.len());
-    for (index, layer) in layers.iter().enumerate() {
-        let (gates, s) = layer.w_hh.dims2()?;
-        let hidden = gates / 4;
-        let (mut h, mut c) = match start {
-            Some(start) => start[index].clone(),
-            None => {
-                let zeros = |size| Tensor::zeros((b, size), x.dtype(), x.device());
-                (zeros(s)?, zeros(hidden)?)
-            }
-        };
-        let from_input = linear(&x, &layer.w_ih, Some(&layer.bias))?;
-        let w_hh = layer.w_hh.t()?.contiguous()?;
-        let mut outputs = Vec::with_capacity(t);
-        for frame in 0..t {
-            let z = (from_input.narrow(1, frame, 1)?.squeeze(1)? + matmul(&h, &w_hh)?)?;
-            let gate = |index: usize| z.narrow(1, index * hidden, hidden);
-            let new = (sigmoid(&gate(0)?)? * tanh(&gate(2)?)?)?;
-            c = ((sigmoid(&gate(1)?)? * &c)? + new)?;
-            h = (sigmoid(&gate(3)?)? * tanh(&c)?)?;
-            if let Some(w_hr) = &layer.w_hr {
-                h = linear(&h, w_hr, None)?;
-            }
-            outputs.push(h.clone());
-        }
-        x = Tensor::stack(&outputs, 1)?;
-        states.push((h, c));
-    }
-    Ok(LstmOutputs { sequence: x, states })
 }
 
 #[cfg(test)]

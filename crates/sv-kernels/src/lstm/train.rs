@@ -227,6 +227,12 @@ impl LstmTraining {
         Ok(Outputs { sequence: &self.sequence, h_n: &self.h_n, c_n: &self.c_n, last: h_values - output * b })
     }
 
+    /// Whether a forward pass is kept that no backward pass has spent.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// Goes back through the last forward pass, on its threads, and spends it: what it kept is overwritten. The gradient
     /// of the input is computed only if it `wants_input`.
     ///

@@ -272,7 +272,7 @@ mod tests {
         for (array, got) in got.iter().enumerate() {
             assert_eq!(values.arrays()[array].len(), got.len());
             for (index, &got) in got.iter().enumerate() {
-                let mut at = |step: f64| {
+                let at = |step: f64| {
                     let mut moved = values.clone();
                     moved.arrays()[array][index] += step;
                     loss(&moved)

@@ -138,7 +138,7 @@ proptest! {
             let last = vec![f32::NAN; 13 * others[others.len() - 1].sizes().output()];
             used.backward(&LstmSlopes { last: Some(&last), ..LstmSlopes::default() }, true).unwrap();
             let mut fresh = LstmTraining::default();
-            let mut step = |training: &mut LstmTraining| {
+            let step = |training: &mut LstmTraining| {
                 training.forward(&layers, &batch, Keep::Last, Threads::Pool).unwrap();
                 training.backward(&around.slopes(2), true).unwrap().clone()
             };
