@@ -5,6 +5,8 @@ mod error;
 mod features;
 mod waveform;
 
+#[cfg(feature = "augment")]
+pub mod augment;
 #[cfg(feature = "decode")]
 pub mod decode;
 pub mod frontend;
