@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use common::data::data_dir;
 use sv_audio::Waveform;
+use sv_audio::augment::{self, AugmentConfig};
 use sv_audio::frontend::FrontEnd;
 use sv_audio::synth::{Corpus, CorpusSize};
 use sv_train::TrainError;
 use sv_train::data::{
-    Batch, Classes, CropConfig, DataConfig, DataError, Draw, Entry, FeatureOffsetConfig, Loader, Manifest, NoiseConfig,
-    NoiseSource, Preparation, PreparationConfig, Recording, SamplerConfig, Selection, TakeFrom, TrainingData,
-    synthetic,
+    AugmentationConfig, Batch, Classes, CropConfig, DataConfig, DataError, Draw, Entry, FeatureOffsetConfig, Loader,
+    Manifest, NoiseConfig, NoiseSource, Preparation, PreparationConfig, Recording, SamplerConfig, Selection, TakeFrom,
+    TrainingData, synthetic,
 };
 
 fn config(draw: Draw) -> DataConfig {
@@ -23,6 +24,7 @@ fn config(draw: Draw) -> DataConfig {
         sampler: SamplerConfig { speakers: 3, utterances: 2, draw, phrases_together: false },
         crop: CropConfig { frames: [50, 60], from: TakeFrom::Random },
         noise: None,
+        augmentation: None,
         feature_offset: None,
         memory_mib: 64,
     }
@@ -287,6 +289,73 @@ fn the_feature_offset_is_constant_over_a_row_and_moves_no_other_draw() {
             assert!(offset(0, band).abs() < 6.0 * 0.5 * plain.statistics().deviation[band] as f32);
         }
     }
+}
+
+fn augmented(effects: AugmentConfig, draw: Draw) -> DataConfig {
+    let augmentation = AugmentationConfig { effects, noise_folders: vec![], impulse_response_folders: vec![] };
+    DataConfig { augmentation: Some(augmentation), ..config(draw) }
+}
+
+#[test]
+fn augmentation_without_effects_moves_no_bit_wherever_crops_lie() {
+    for from in [TakeFrom::Start, TakeFrom::Random, TakeFrom::End] {
+        let crop = CropConfig { frames: [50, 130], from };
+        let (plain, _) = prepare(&voices(), &DataConfig { crop: crop.clone(), ..config(Draw::Crops) }, None);
+        let nothing = DataConfig { crop, ..augmented(AugmentConfig::default(), Draw::Crops) };
+        let (nothing, _) = prepare(&voices(), &nothing, None);
+        assert_eq!(batches(&plain), batches(&nothing), "{from:?}");
+    }
+}
+
+#[test]
+fn augmented_rows_are_the_same_on_any_worker_and_differ_from_step_to_step() {
+    let (folder, _) = folder(2, 1);
+    let effects = AugmentConfig {
+        speed: Some(augment::Speed { probability: 0.5, factors: vec![0.9, 1.1] }),
+        reverberation: Some(augment::Reverberation { probability: 0.5, decay_s: [0.1, 0.4], direct_db: [3.0, 9.0] }),
+        noise: Some(augment::Noise { probability: 0.5, snr_db: [5.0, 20.0] }),
+        equaliser: Some(augment::Equaliser { probability: 0.5, peaks: 3, peak_db: 6.0, tilt_db: 3.0 }),
+        codec: Some(augment::Codec { probability: 0.5 }),
+        ..AugmentConfig::default()
+    };
+    let mut config = augmented(effects, Draw::Distinct);
+    if let Some(augmentation) = &mut config.augmentation {
+        augmentation.noise_folders.push(folder.path().to_owned());
+    }
+    let (plain, _) = prepare(&voices(), &self::config(Draw::Distinct), None);
+    let (data, _) = prepare(&voices(), &config, None);
+    let data = Arc::new(data);
+    let expected = batches(&data);
+    let loaded: Vec<Batch> = Loader::start(Arc::clone(&data), 9, 0..4, 3, 4).map(Result::unwrap).collect();
+    assert_eq!(loaded, expected);
+    for (one, other) in batches(&plain).iter().zip(&expected) {
+        assert_eq!((&one.pieces, one.frames, other.repeated), (&other.pieces, other.frames, 0));
+        assert_ne!(bits(one), bits(other));
+        assert!(other.features.iter().all(|value| value.is_finite()));
+    }
+}
+
+#[test]
+fn speech_made_faster_is_taken_from_more_of_the_piece() {
+    let speed = Some(augment::Speed { probability: 1.0, factors: vec![2.0] });
+    for from in [TakeFrom::Start, TakeFrom::Random, TakeFrom::End] {
+        // A piece of 121 frames gives 60 at twice the speed.
+        for (frames, repeated) in [(40, 0), (60, 0), (61, 6)] {
+            let effects = AugmentConfig { speed: speed.clone(), ..AugmentConfig::default() };
+            let crop = CropConfig { frames: [frames, frames], from };
+            let (data, _) = prepare(&voices(), &DataConfig { crop, ..augmented(effects, Draw::Distinct) }, None);
+            assert_eq!(data.batch(9, 0).unwrap().repeated, repeated, "{frames} {from:?}");
+        }
+    }
+}
+
+#[test]
+fn augmentation_that_lacks_its_recordings_is_an_error_before_anything_is_read() {
+    let noise = Some(augment::Noise { probability: 0.5, snr_db: [5.0, 20.0] });
+    let effects = AugmentConfig { noise, ..AugmentConfig::default() };
+    let error = refusal(&voices(), &augmented(effects, Draw::Distinct));
+    assert!(matches!(&error, DataError::Audio { what, .. } if what == "augmentation"), "{error}");
+    assert!(error.to_string().contains("augmentation.noise"), "{error}");
 }
 
 #[test]

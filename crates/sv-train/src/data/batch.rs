@@ -1,13 +1,10 @@
 //! One step's features: a function of the data, the seed and the step, and of nothing else.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
-use sv_audio::Waveform;
-
-use super::noise::Place;
-use super::pieces::{Piece, PieceContent, samples_of};
+use super::pieces::{Piece, PieceContent};
 use super::{DataError, TrainingData};
 use crate::TrainError;
 
@@ -77,9 +74,8 @@ impl TrainingData {
                 }
             };
             let piece = &pieces[id.piece as usize];
-            let range = self.config.crop.place(seed, step, row, piece.frames, frames);
-            let filled = range.len() * bins;
-            self.crop(piece, range, &mut values[..filled], RowKey { seed, step, row, frames })?;
+            let key = RowKey { seed, step, row, frames };
+            let filled = bins * self.crop(piece, values, key)?;
             for place in filled..values.len() {
                 values[place] = values[place - filled];
             }
@@ -102,42 +98,34 @@ impl TrainingData {
         }
     }
 
-    /// Writes the features of some frames of a piece.
-    fn crop(&self, piece: &Piece, range: Range<usize>, values: &mut [f32], key: RowKey) -> Result<(), DataError> {
-        let samples = match &piece.content {
-            PieceContent::Features(features) => {
-                let rows = features.outer_iter().skip(range.start);
-                for (frame, row) in values.chunks_exact_mut(features.ncols().max(1)).zip(rows) {
-                    frame.iter_mut().zip(row).for_each(|(value, feature)| *value = *feature);
-                }
-                return Ok(());
+    /// Writes the features of a row, or its first part, and gives the number of frames written.
+    fn crop(&self, piece: &Piece, values: &mut [f32], key: RowKey) -> Result<usize, DataError> {
+        let RowKey { seed, step, row, frames } = key;
+        let extractor = &self.preparer.extractor;
+        // What makes speech faster needs more of it.
+        let range = self.config.crop.place(seed, step, row, piece.frames, self.waves.stretched(frames));
+        let (features, rows) = match &piece.content {
+            PieceContent::Features(features) => (Cow::Borrowed(features), range),
+            PieceContent::Waveform(samples) => {
+                let range = range.start + piece.lead..range.end + piece.lead;
+                let made = self.waves.row(extractor, samples, range, self.config.crop.from, key);
+                let (features, rows) = made.map_err(DataError::audio(format!("row {row} of step {step}")))?;
+                (Cow::Owned(features.into_inner()), rows)
             }
-            PieceContent::Waveform(samples) => samples,
         };
-        let front_end = self.preparer.extractor.front_end();
-        let own = range.start + piece.lead..range.end + piece.lead;
-        let (around, lead) = samples_of(front_end, own, samples.len());
-        let mut wave = samples[around].to_vec();
-        if let Some(noise) = &self.noise {
-            let RowKey { seed, step, row, frames } = key;
-            let track_start = row * frames * front_end.hop;
-            noise.add(&mut wave, Place { seed, step, row, track_start, before: lead * front_end.hop });
+        let taken = features.outer_iter().skip(rows.start).take(rows.len());
+        for (frame, features) in values.chunks_exact_mut(features.ncols().max(1)).zip(taken) {
+            frame.iter_mut().zip(features).for_each(|(value, feature)| *value = *feature);
         }
-        let what = || format!("row {} of step {}", key.row, key.step);
-        let wave = Waveform::new(wave, front_end.rate_hz).map_err(DataError::audio(what()))?;
-        let features = self.preparer.extractor.features(&wave).map_err(DataError::audio(what()))?;
-        for (frame, row) in values.chunks_exact_mut(features.bins()).zip(features.view().outer_iter().skip(lead)) {
-            frame.iter_mut().zip(row).for_each(|(value, feature)| *value = *feature);
-        }
-        Ok(())
+        Ok(rows.len())
     }
 }
 
 /// What the streams of a row are keyed by, and the frames of each row.
-#[derive(Clone, Copy)]
-struct RowKey {
-    seed: u64,
-    step: u64,
-    row: usize,
-    frames: usize,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowKey {
+    pub(super) seed: u64,
+    pub(super) step: u64,
+    pub(super) row: usize,
+    pub(super) frames: usize,
 }

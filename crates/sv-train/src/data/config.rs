@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use sv_audio::augment::AugmentConfig;
 
 use super::DataError;
 
@@ -22,6 +23,9 @@ pub struct DataConfig {
     /// Noise that is added to the waves of every step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseConfig>,
+    /// Rooms, noise, microphones and telephones, drawn for each row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augmentation: Option<AugmentationConfig>,
     /// A random colouring of the features of each row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_offset: Option<FeatureOffsetConfig>,
@@ -185,6 +189,21 @@ pub enum NoiseSource {
     },
 }
 
+/// What is done to the wave of each row, before noise that is added and before the features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AugmentationConfig {
+    /// The effects and how often each happens.
+    pub effects: AugmentConfig,
+    /// Folders of noise for `effects.noise`, searched with what is below them; the first 30 s of each recording are used, and
+    /// one without any sound in them is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub noise_folders: Vec<PathBuf>,
+    /// Folders of impulse responses for `effects.impulse_responses`, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub impulse_response_folders: Vec<PathBuf>,
+}
+
 /// A random offset that is smooth over the bands, new for each row: `deviation * K z`, `z` standard normal.
 ///
 /// K's rows are Gaussians of four bands' deviation with unit norm, so that each band's offset has the stated deviation, in
@@ -257,7 +276,7 @@ impl DataConfig {
     /// Whether waves are kept and features computed for each batch, because something is done to the waves of a step.
     #[must_use]
     pub fn keeps_waveforms(&self) -> bool {
-        self.noise.is_some()
+        self.noise.is_some() || self.augmentation.is_some()
     }
 }
 

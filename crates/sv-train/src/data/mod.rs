@@ -3,7 +3,7 @@
 //! ```text
 //! Manifest        which recordings, of whom, in which split        manifest.rs  corpora.rs  select.rs
 //! TrainingData    decoded once, cut into pieces, kept or cached     prepare.rs  pieces.rs  cache.rs  store.rs
-//! batch           which pieces a step takes, and which frames       sampler.rs  crop.rs  noise.rs  offset.rs  batch.rs
+//! batch           which pieces a step takes, and which frames       sampler.rs  crop.rs  batch.rs  wave_rows.rs  noise.rs  offset.rs
 //! Loader          the same batches, computed ahead by threads       loader.rs
 //! ```
 //!
@@ -25,11 +25,12 @@ mod sampler;
 mod select;
 mod statistics;
 mod store;
+mod wave_rows;
 
 pub use batch::{Batch, PieceId};
 pub use config::{
-    Classes, CropConfig, DataConfig, Draw, FeatureOffsetConfig, NoiseConfig, NoiseSource, PreparationConfig,
-    SamplerConfig, TakeFrom,
+    AugmentationConfig, Classes, CropConfig, DataConfig, Draw, FeatureOffsetConfig, NoiseConfig, NoiseSource,
+    PreparationConfig, SamplerConfig, TakeFrom,
 };
 pub use corpora::{synthetic, vctk, voxceleb};
 pub use error::DataError;

@@ -9,11 +9,11 @@ use rayon::prelude::*;
 use sv_audio::frontend::{FeatureExtractor, FrontEnd};
 
 use super::cache::Cache;
-use super::noise::Noise;
 use super::offset::FeatureOffset;
 use super::sampler::{Class, Sampler};
 use super::statistics::BandSums;
 use super::store::{Kept, Preparer};
+use super::wave_rows::WaveRows;
 use super::{BandStatistics, Classes, DataConfig, DataError, Entry, Manifest};
 use crate::TrainError;
 
@@ -31,7 +31,7 @@ pub struct TrainingData {
     pub(super) preparer: Preparer,
     pub(super) recordings: Vec<Kept>,
     pub(super) sampler: Sampler,
-    pub(super) noise: Option<Noise>,
+    pub(super) waves: WaveRows,
     pub(super) offset: Option<FeatureOffset>,
     pub(super) statistics: BandStatistics,
 }
@@ -126,7 +126,7 @@ impl TrainingData {
         let longest = config.crop.frames[1];
         let rows = config.sampler.speakers * config.sampler.utterances;
         let span = rows.saturating_mul(longest).saturating_mul(front_end.hop).saturating_add(front_end.n_fft);
-        let noise = config.noise.as_ref().map(|noise| Noise::load(noise, front_end, span)).transpose()?;
+        let waves = WaveRows::load(config, front_end, span)?;
 
         let mut classes: BTreeMap<String, Class> = BTreeMap::new();
         let mut names = Vec::with_capacity(manifest.entries.len());
@@ -194,7 +194,7 @@ impl TrainingData {
         report.dropped = dropped;
         let offset = config.feature_offset.as_ref().map(|offset| FeatureOffset::new(offset, front_end.bins()));
         let statistics = sums.finish();
-        Ok((Self { config: config.clone(), preparer, recordings, sampler, noise, offset, statistics }, report))
+        Ok((Self { config: config.clone(), preparer, recordings, sampler, waves, offset, statistics }, report))
     }
 
     /// Names of the classes, sorted: speakers, or speaker, tab, phrase. Their places are the numbers in [`super::Batch::classes`].
