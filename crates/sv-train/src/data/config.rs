@@ -302,3 +302,52 @@ impl NoiseConfig {
 pub(super) fn refuse(name: &'static str, value: impl ToString, allowed: &'static str) -> DataError {
     DataError::Setting { name, value: value.to_string(), allowed }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+        classes = "speaker-and-phrase"
+        preparation = { kind = "split", top_db = 20.0, frames = 180 }
+        sampler = { speakers = 4, utterances = 5, draw = "with-replacement", phrases_together = true }
+        crop = { frames = [140, 180], from = "start" }
+        feature_offset = { deviation = 0.25 }
+        memory_mib = 512
+        [noise]
+        source = { kind = "twin", clean = "a", noisy = "b", tracks = 16 }
+        snr_db = [0.0, 20.0]
+        [augmentation]
+        noise_folders = ["noise/train"]
+        [augmentation.effects.noise]
+        probability = 0.5
+        snr_db = [5.0, 20.0]
+    "#;
+
+    #[test]
+    fn a_configuration_is_what_it_was_after_writing_and_reading() {
+        let config: DataConfig = toml::from_str(TEXT).unwrap();
+        config.validate().unwrap();
+        assert!(config.keeps_waveforms());
+        let again: DataConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_wherever_it_stands() {
+        for (from, to) in [
+            ("memory_mib", "memory_mb"),
+            ("top_db", "top"),
+            ("phrases_together", "together"),
+            ("deviation =", "deviation = 0.1, more ="),
+            ("tracks", "track"),
+            ("noise_folders", "folders"),
+            ("probability", "chance"),
+            ("effects.noise", "effects.noises"),
+            ("\"with-replacement\"", "\"replaced\""),
+        ] {
+            assert!(TEXT.contains(from), "{from}");
+            assert!(toml::from_str::<DataConfig>(&TEXT.replace(from, to)).is_err(), "{to}");
+        }
+    }
+}
