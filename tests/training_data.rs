@@ -36,7 +36,8 @@ fn voices() -> Manifest {
 }
 
 fn prepare(manifest: &Manifest, config: &DataConfig, cache: Option<&Path>) -> (TrainingData, Preparation) {
-    TrainingData::prepare(manifest, config, &FrontEnd::ge2e_tf(), cache, &|_, _| {}).unwrap()
+    TrainingData::prepare(manifest, config, &FrontEnd::ge2e_tf(), cache, &|_, _| {})
+        .expect("a test's own files and settings")
 }
 
 fn refusal(manifest: &Manifest, config: &DataConfig) -> DataError {
@@ -51,7 +52,7 @@ fn bits(batch: &Batch) -> Vec<u32> {
 }
 
 fn batches(data: &TrainingData) -> Vec<Batch> {
-    (0..4).map(|step| data.batch(9, step).unwrap()).collect()
+    (0..4).map(|step| data.batch(9, step).expect("a test's own files and settings")).collect()
 }
 
 fn entry(path: &str, speaker: &str) -> Entry {
@@ -67,7 +68,7 @@ fn entry(path: &str, speaker: &str) -> Entry {
 
 /// A folder with recordings of noise, 1 s each at 8 kHz, and their manifest.
 fn folder(recordings: usize, speakers: usize) -> (tempfile::TempDir, Manifest) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a test's own files and settings");
     let mut entries = Vec::new();
     for number in 0..recordings {
         let mut state = number as u32 + 1;
@@ -77,7 +78,11 @@ fn folder(recordings: usize, speakers: usize) -> (tempfile::TempDir, Manifest) {
         };
         let samples = (0..8_000).map(|_| noise()).collect();
         let path = format!("{number:03}.wav");
-        fs::write(folder.path().join(&path), Waveform::new(samples, 8_000).unwrap().to_wav()).unwrap();
+        fs::write(
+            folder.path().join(&path),
+            Waveform::new(samples, 8_000).expect("a test's own files and settings").to_wav(),
+        )
+        .expect("a test's own files and settings");
         entries.push(entry(&path, &format!("s{}", number % speakers)));
     }
     let root = folder.path().to_owned();
@@ -159,8 +164,8 @@ fn what_the_cache_gives_is_what_was_computed() {
 
 fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
-    for item in fs::read_dir(folder).unwrap() {
-        let path = item.unwrap().path();
+    for item in fs::read_dir(folder).expect("a test's own files and settings") {
+        let path = item.expect("a test's own files and settings").path();
         if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
     }
     files

@@ -16,16 +16,13 @@ type Made = Result<Batch, TrainError>;
 ///
 /// How many threads there are changes no bit. An error of a worker arrives at its step; later steps can still be asked for.
 /// Dropping the loader stops its threads; each finishes the batch that it is at.
-#[derive(Debug)]
 pub struct Loader {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
 struct Shared {
-    data: Arc<TrainingData>,
-    seed: u64,
+    make: Box<dyn Fn(u64) -> Made + Send + Sync>,
     end: u64,
     /// Batches that may wait, those being made included.
     depth: u64,
@@ -34,7 +31,6 @@ struct Shared {
     changed: Condvar,
 }
 
-#[derive(Debug)]
 struct State {
     /// Next step for a worker.
     next: u64,
@@ -49,10 +45,13 @@ impl Loader {
     /// each batch is made when it is asked for.
     #[must_use]
     pub fn start(data: Arc<TrainingData>, seed: u64, steps: Range<u64>, workers: usize, depth: usize) -> Self {
+        Self::of(move |step| data.batch(seed, step), steps, workers, depth)
+    }
+
+    fn of(make: impl Fn(u64) -> Made + Send + Sync + 'static, steps: Range<u64>, workers: usize, depth: usize) -> Self {
         let state = State { next: steps.start, wanted: steps.start, ready: BTreeMap::new(), stopped: false };
         let shared = Arc::new(Shared {
-            data,
-            seed,
+            make: Box::new(make),
             end: steps.end,
             depth: depth.max(workers).max(1) as u64,
             state: Mutex::new(state),
@@ -90,6 +89,12 @@ impl Iterator for Loader {
             }
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader").field("workers", &self.workers.len()).finish_non_exhaustive()
     }
 }
 
@@ -132,7 +137,7 @@ impl Shared {
 
     /// A panic must not leave the caller waiting for a batch that never comes.
     fn make(&self, step: u64) -> Made {
-        catch_unwind(AssertUnwindSafe(|| self.data.batch(self.seed, step)))
+        catch_unwind(AssertUnwindSafe(|| (self.make)(step)))
             .unwrap_or_else(|panic| Err(DataError::WorkerStopped { step, what: message(&*panic) }.into()))
     }
 }
@@ -140,4 +145,48 @@ impl Shared {
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    fn changed(step: u64) -> TrainError {
+        DataError::Changed { recording: step.to_string() }.into()
+    }
+
+    #[test]
+    fn a_panic_of_a_worker_arrives_as_an_error_at_its_step_and_later_steps_still_come() {
+        for workers in [0, 2] {
+            let make = |step| if step == 1 { panic!("out of paper") } else { Err(changed(step)) };
+            let made: Vec<Made> = Loader::of(make, 0..4, workers, 2).collect();
+            assert_eq!(made.len(), 4);
+            for (step, made) in made.into_iter().enumerate() {
+                match made.unwrap_err() {
+                    TrainError::Data(DataError::WorkerStopped { step: 1, what }) => {
+                        assert_eq!((step, what.as_str()), (1, "out of paper"));
+                    }
+                    TrainError::Data(DataError::Changed { recording }) => assert_eq!(recording, step.to_string()),
+                    other => panic!("{other}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn workers_run_no_further_ahead_than_they_may() {
+        let furthest = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&furthest);
+        let make = move |step| {
+            seen.fetch_max(step, Ordering::SeqCst);
+            Err(changed(step))
+        };
+        let mut loader = Loader::of(make, 0..1_000, 2, 5);
+        for step in 0..200 {
+            // Handing out step s lets workers take steps up to s + 5.
+            assert!(loader.next().is_some());
+            assert!(furthest.load(Ordering::SeqCst) <= step + 5);
+        }
+    }
 }
