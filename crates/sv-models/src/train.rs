@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
-use sv_kernels::ops::{self, LstmLayer};
+use sv_kernels::ops::{self, LstmLayer, LstmMemory};
 
 use crate::encoders::lstm::{Head, LstmConfig, Normalization};
 use crate::weights::{Weight, Weights};
@@ -64,6 +64,8 @@ pub struct LstmEncoder {
     standardisation: Option<Standardisation>,
     /// (1, 1, F) each: minus the mean over the deviation, and one over the deviation.
     affine: Option<(Tensor, Tensor)>,
+    /// Working memory of the LSTM, kept from step to step.
+    memory: LstmMemory,
 }
 
 impl LstmEncoder {
@@ -102,7 +104,7 @@ impl LstmEncoder {
                 Some((Tensor::from_vec(offset, shape, device)?, Tensor::from_vec(factor, shape, device)?))
             }
         };
-        Ok(Self { config: config.clone(), variables, standardisation, affine })
+        Ok(Self { config: config.clone(), variables, standardisation, affine, memory: LstmMemory::default() })
     }
 
     fn tensor(&self, name: &str) -> Tensor {
@@ -127,7 +129,7 @@ impl Encoder for LstmEncoder {
                 }
             })
             .collect();
-        let last = ops::lstm_last(&input, &layers)?;
+        let last = ops::lstm_last(&input, &layers, &self.memory)?;
         let headed = match self.config.head {
             Head::None => last,
             Head::Linear { .. } | Head::LinearRelu { .. } => {
