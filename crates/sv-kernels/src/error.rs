@@ -88,6 +88,9 @@ pub(crate) fn volume(what: &'static str, shape: &[usize]) -> Result<usize, Kerne
         .ok_or_else(|| KernelError::TooLarge { what, shape: shape.to_vec() })
 }
 
+/// What a slice is, the slice if it is given, and the shape that it then has.
+pub(crate) type Given<'a, T> = (&'static str, Option<&'a [T]>, &'a [usize]);
+
 /// Checks that `got` values fill `shape`.
 pub(crate) fn expect_shape(what: &'static str, got: usize, shape: &[usize]) -> Result<(), KernelError> {
     let expected = volume(what, shape)?;

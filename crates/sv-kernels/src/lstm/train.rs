@@ -12,7 +12,7 @@ mod steps;
 use rayon::prelude::*;
 
 use super::{Batch, Keep, LEAST_SHARE, LayerSizes, LayerWeights, Outputs, Threads, check_chain};
-use crate::error::{KernelError, expect_shape, volume};
+use crate::error::{Given, KernelError, expect_shape, volume};
 use crate::gemm::pack::{Panels, gate_row};
 use crate::tier::Tier;
 use part::{Kept, Part};
@@ -250,7 +250,7 @@ impl LstmTraining {
         let (outputs, units) =
             (sizes().map(|sizes| sizes.output()).sum::<usize>(), sizes().map(|sizes| sizes.hidden).sum::<usize>());
         let output = self.layers.last().map_or(0, |layer| layer.sizes.output());
-        let shapes: [(&'static str, Option<&[f32]>, &[usize]); 4] = [
+        let shapes: [Given<'_, f32>; 4] = [
             ("gradient of an LSTM's outputs", slopes.sequence, &[b, t, output]),
             ("gradient of an LSTM's last outputs", slopes.last, &[b, output]),
             ("gradient of an LSTM's h_n", slopes.h_n, &[outputs, b]),
@@ -290,6 +290,9 @@ impl LstmTraining {
     }
 }
 
+/// A gradient, the values of its rows, and the sums it is gathered from.
+type Table<'a> = (&'a mut [f32], usize, Vec<&'a [f32]>);
+
 impl LayerGradients {
     /// Adds the sums of all parts, in their order, and brings them out of their panels.
     fn gather(&mut self, tier: Tier, layer: &PackedLayer, parts: &[&Kept]) {
@@ -311,7 +314,7 @@ impl LayerGradients {
         let sums = |buffer: fn(&Kept) -> &crate::buffer::Buffer| {
             parts.iter().map(|part| buffer(part).values()).collect::<Vec<_>>()
         };
-        let tables: [(&mut [f32], usize, Vec<&[f32]>); 3] = [
+        let tables: [Table<'_>; 3] = [
             (&mut self.w_ih, input, sums(|kept| &kept.w_ih)),
             (&mut self.w_hh, s, sums(|kept| &kept.w_hh)),
             (&mut self.bias, 1, sums(|kept| &kept.bias)),

@@ -1,7 +1,7 @@
 //! The plain LSTM backward: each gradient by the chain rule, one sequence and one frame at a time.
 
 use super::{Real, linear, sigmoid};
-use crate::error::{KernelError, expect_shape};
+use crate::error::{Given, KernelError, expect_shape};
 use crate::lstm::{Gradients, LayerGradients, LayerWeights, LstmSlopes, check_chain};
 
 /// The gradients of a loss whose gradient with regard to what [`super::lstm`] gives is `slopes`; the other arguments are
@@ -26,7 +26,7 @@ pub fn lstm_backward<T: Real>(
     let units: usize = layers.iter().map(|layer| layer.sizes().hidden).sum();
     let output = layers[layers.len() - 1].sizes().output();
     let (h_shape, c_shape) = ([outputs, sequences], [units, sequences]);
-    let given: [(&'static str, Option<&[T]>, &[usize]); 6] = [
+    let given: [Given<'_, T>; 6] = [
         ("h0 of an LSTM", start.map(|(h0, _)| h0), &h_shape),
         ("c0 of an LSTM", start.map(|(_, c0)| c0), &c_shape),
         ("gradient of an LSTM's outputs", slopes.sequence, &[sequences, frames, output]),
