@@ -48,6 +48,18 @@ pub struct FrontEnd {
     pub mel: MelSpec,
     /// What is done to their energies.
     pub compression: Compression,
+    /// What is subtracted from the features; nothing if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmn: Option<Cmn>,
+}
+
+/// Mean normalisation of features over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Cmn {
+    /// Each bin's mean over all frames of the recording.
+    Utterance,
 }
 
 /// What is taken of each bin of the transform.
@@ -118,6 +130,7 @@ impl FrontEnd {
             vad: VadChoice::None,
             mel: MelSpec::slaney(40, 0.0, 4_000.0),
             compression: Compression::Log10 { offset: 1e-6 },
+            cmn: None,
         }
     }
 
@@ -142,6 +155,7 @@ impl FrontEnd {
             vad: VadChoice::resemblyzer(),
             mel: MelSpec::slaney(40, 0.0, 8_000.0),
             compression: Compression::None {},
+            cmn: None,
         }
     }
 

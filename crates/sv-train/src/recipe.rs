@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use sv_audio::frontend::FrontEnd;
+use sv_audio::frontend::{Cmn, FrontEnd};
 use sv_audio::vad::VadChoice;
 use sv_audio::windows::Windows;
 use sv_losses::ObjectiveConfig;
@@ -109,6 +109,9 @@ pub struct FrontEndConfig {
     /// Another detector of speech than the preset's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vad: Option<VadChoice>,
+    /// What is subtracted from the features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmn: Option<Cmn>,
 }
 
 impl FrontEndConfig {
@@ -121,6 +124,10 @@ impl FrontEndConfig {
         if let Some(vad) = &self.vad {
             front_end.name = format!("{}+{}", front_end.name, vad.name());
             front_end.vad = vad.clone();
+        }
+        if self.cmn.is_some() {
+            front_end.name.push_str("+cmn");
+            front_end.cmn = self.cmn;
         }
         front_end.validate()?;
         Ok(front_end)
@@ -152,11 +159,13 @@ pub struct CheckpointConfig {
 }
 
 /// The published recipes, by name.
-const EMBEDDED: [(&str, &str); 4] = [
+const EMBEDDED: [(&str, &str); 6] = [
     ("ge2e-tf/td", include_str!("../recipes/ge2e-tf/td.toml")),
     ("ge2e-tf/ti", include_str!("../recipes/ge2e-tf/ti.toml")),
     ("synthetic/td", include_str!("../recipes/synthetic/td.toml")),
     ("synthetic/ti", include_str!("../recipes/synthetic/ti.toml")),
+    ("d-vector/td", include_str!("../recipes/d-vector/td.toml")),
+    ("d-vector/ti", include_str!("../recipes/d-vector/ti.toml")),
 ];
 
 /// The largest recipe that is read: real ones take 3 KiB.

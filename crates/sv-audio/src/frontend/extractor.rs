@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::Array2;
 
-use super::{AudioError, Compression, FrontEnd, Level, Stft, VadChoice, Waveform};
+use super::{AudioError, Cmn, Compression, FrontEnd, Level, Stft, VadChoice, Waveform};
 use crate::Features;
 use crate::level::raise_to_dbfs;
 use crate::mel::MelBank;
@@ -102,6 +102,9 @@ impl FeatureExtractor {
                 *value = front_end.compression.apply(energy) as f32;
             }
         }
+        if front_end.cmn == Some(Cmn::Utterance) {
+            subtract_means(&mut features);
+        }
         Ok(Features::new(features))
     }
 
@@ -171,6 +174,15 @@ impl FeatureExtractor {
         }
         kept.push(Arc::clone(&plan));
         Ok(plan)
+    }
+}
+
+/// Subtracts each column's mean, summed in f64.
+fn subtract_means(features: &mut Array2<f32>) {
+    let frames = features.nrows() as f64;
+    for mut column in features.columns_mut() {
+        let mean = column.iter().map(|&value| f64::from(value)).sum::<f64>() / frames;
+        column.mapv_inplace(|value| (f64::from(value) - mean) as f32);
     }
 }
 

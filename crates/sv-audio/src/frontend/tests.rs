@@ -210,3 +210,19 @@ proptest! {
         prop_assert_eq!(extractor.extract(&wave).unwrap(), features);
     }
 }
+
+#[test]
+fn utterance_means_are_gone_and_the_rest_is_as_it_was() {
+    let wave =
+        Waveform::new((0..8_000).map(|n| (n as f32 * 0.05).sin() * n as f32 / 8_000.0).collect(), 8_000).unwrap();
+    let plain = FeatureExtractor::new(&FrontEnd::ge2e_tf()).unwrap().features(&wave).unwrap();
+    let front_end = FrontEnd { cmn: Some(Cmn::Utterance), ..FrontEnd::ge2e_tf() };
+    let centred = FeatureExtractor::new(&front_end).unwrap().features(&wave).unwrap();
+    for (plain, centred) in plain.view().columns().into_iter().zip(centred.view().columns()) {
+        let mean = plain.iter().map(|&v| f64::from(v)).sum::<f64>() / plain.len() as f64;
+        assert!(centred.iter().zip(plain).all(|(c, p)| (f64::from(*c) - (f64::from(*p) - mean)).abs() < 1e-6));
+    }
+    // A front end without it is written as before it existed: fingerprints of models stay.
+    assert!(!toml::to_string(&FrontEnd::ge2e_tf()).unwrap().contains("cmn"));
+    assert_eq!(toml::from_str::<FrontEnd>(&toml::to_string(&front_end).unwrap()).unwrap(), front_end);
+}

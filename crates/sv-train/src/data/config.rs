@@ -1,6 +1,6 @@
 //! What a recipe says about its data: what recordings become, how batches are drawn from them, what is added.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sv_audio::augment::AugmentConfig;
@@ -271,6 +271,27 @@ impl DataConfig {
             return Err(refuse("feature_offset.deviation", offset.deviation, "0 to 10"));
         }
         Ok(())
+    }
+
+    /// The same with folders of noise and rooms below `root` where their paths are relative: a recipe names them as a
+    /// manifest names recordings.
+    #[must_use]
+    pub fn below(&self, root: &Path) -> Self {
+        let mut config = self.clone();
+        let mut folders: Vec<&mut PathBuf> = Vec::new();
+        match config.noise.as_mut().map(|noise| &mut noise.source) {
+            Some(NoiseSource::Folder { path }) => folders.push(path),
+            Some(NoiseSource::Twin { clean, noisy, .. }) => folders.extend([clean, noisy]),
+            Some(NoiseSource::White { .. }) | None => {}
+        }
+        if let Some(augmentation) = &mut config.augmentation {
+            folders.extend(&mut augmentation.noise_folders);
+            folders.extend(&mut augmentation.impulse_response_folders);
+        }
+        for folder in folders {
+            *folder = root.join(&*folder);
+        }
+        config
     }
 
     /// Whether waves are kept and features computed for each batch, because something is done to the waves of a step.

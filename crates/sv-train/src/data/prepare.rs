@@ -116,6 +116,7 @@ impl TrainingData {
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<(Self, Preparation), TrainError> {
         config.validate()?;
+        let config = &config.below(&manifest.root);
         let preparer = Preparer {
             root: manifest.root.clone(),
             extractor: FeatureExtractor::new(front_end).map_err(DataError::audio("front end"))?,
