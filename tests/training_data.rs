@@ -9,7 +9,7 @@ use common::data::data_dir;
 use sv_audio::Waveform;
 use sv_audio::augment::{self, AugmentConfig};
 use sv_audio::frontend::FrontEnd;
-use sv_audio::synth::{Corpus, CorpusSize};
+use sv_audio::synth::Corpus;
 use sv_train::TrainError;
 use sv_train::data::{
     AugmentationConfig, Batch, Classes, CropConfig, DataConfig, DataError, Draw, Entry, FeatureOffsetConfig, Loader,
@@ -31,8 +31,7 @@ fn config(draw: Draw) -> DataConfig {
 }
 
 fn voices() -> Manifest {
-    let size = CorpusSize { train_speakers: 4, train_utterances: 3, trial_speakers: 0, trial_utterances: 0 };
-    synthetic(Corpus::TextDependent, 1, size)
+    synthetic(Corpus::TextDependent, 1, 0..4, 3, "train")
 }
 
 fn prepare(manifest: &Manifest, config: &DataConfig, cache: Option<&Path>) -> (TrainingData, Preparation) {

@@ -7,6 +7,7 @@ pub mod lda;
 pub mod model;
 pub mod mutate;
 pub mod pickle;
+pub mod training;
 
 /// The code in the project's README is compiled with the doctests.
 #[cfg(doctest)]

@@ -85,6 +85,14 @@ pub enum TrainError {
         /// The folder.
         folder: PathBuf,
     },
+    /// What a run has to tell cannot be read back.
+    #[error("{}: {source}; go on with the run (--resume) to write it again", .path.display())]
+    Summary {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
     /// A step was asked for that no checkpoint is of.
     #[error("{}: no checkpoint of step {step}; there are {steps:?}", .folder.display())]
     NoCheckpoint {
@@ -96,9 +104,9 @@ pub enum TrainError {
         steps: Vec<u64>,
     },
     /// A checkpoint that cannot be written or read back.
-    #[error("{}: {message}; remove its folder to go on from the checkpoint before", .path.display())]
+    #[error("{}: {message}; remove the folder of this checkpoint to go on from the one before", .path.display())]
     State {
-        /// The file.
+        /// The file, in the checkpoint's folder.
         path: PathBuf,
         /// What is wrong.
         message: String,
@@ -113,7 +121,7 @@ pub enum TrainError {
         step: u64,
         /// The loss, or which gradient.
         what: String,
-        /// The last step that went well.
+        /// The last step whose state is saved and sound.
         last_good: u64,
         /// Where the batch is, or why it could not be saved.
         batch: Result<PathBuf, Box<TrainError>>,

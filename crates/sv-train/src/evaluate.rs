@@ -188,6 +188,14 @@ impl TrialSet {
         Ok(eer::eer(&self.rate(&self.utterances.embed(plan)?)?))
     }
 
+    /// The threshold at which the two error rates meet on this list, with the list as its origin.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`], and if the threshold is not finite.
+    pub fn threshold(&self, plan: &Plan) -> Result<Threshold, TrainError> {
+        calibrated(&self.name, &self.eer(plan)?)
+    }
+
     /// Rates embeddings (utterances, D) of another system, in the order of the list's files.
     ///
     /// # Errors
@@ -210,10 +218,13 @@ impl TrialResult {
     /// # Errors
     /// [`TrainError::Metrics`] if it is not finite.
     pub fn threshold(&self) -> Result<Threshold, TrainError> {
-        let origin = ThresholdOrigin::Calibrated { list: self.list.clone() };
-        let acceptance: Acceptance = self.eer.acceptance;
-        Ok(Threshold::new(self.eer.threshold, acceptance, origin)?)
+        calibrated(&self.list, &self.eer)
     }
+}
+
+fn calibrated(list: &str, eer: &Eer) -> Result<Threshold, TrainError> {
+    let acceptance: Acceptance = eer.acceptance;
+    Ok(Threshold::new(eer.threshold, acceptance, ThresholdOrigin::Calibrated { list: list.to_owned() })?)
 }
 
 /// The TensorFlow GE2E code's test: N speakers, M utterances of each to enrol and M others to verify.
@@ -252,7 +263,7 @@ pub fn ge2e_protocol(
         of_speaker.entry(&entry.speaker).or_default().push(&entry.recording);
     }
     let qualified: Vec<(&str, Vec<&Recording>)> =
-        of_speaker.into_iter().filter(|(_, recordings)| recordings.len() >= 2 * utterances).collect();
+        of_speaker.into_iter().filter(|(_, recordings)| recordings.len() / 2 >= utterances).collect();
     if qualified.len() < speakers || speakers < 2 || utterances == 0 {
         return Err(TrainError::Protocol { speakers, utterances, qualified: qualified.len() });
     }

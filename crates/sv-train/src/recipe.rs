@@ -244,20 +244,31 @@ impl Recipe {
         {
             return refuse("corpus.splits is empty; name the splits to train on".to_owned());
         }
-        if let Some(name) = self.evaluation.dev.iter().chain(&self.evaluation.test).find(|name| !is_plain(name)) {
-            return refuse(format!("evaluation names a list {name:?}; a list is named by letters, digits, - and _"));
+        for (key, lists) in [("dev", &self.evaluation.dev), ("test", &self.evaluation.test)] {
+            if let Some(name) = lists.iter().find(|name| !is_plain(name)) {
+                return refuse(format!("evaluation.{key} has {name:?}; a list is named by letters, digits, - and _"));
+            }
         }
         let front_end = self.front_end.build()?;
         if front_end.bins() != self.encoder.bins() {
             let (gives, takes) = (front_end.bins(), self.encoder.bins());
-            return refuse(format!("the front end gives {gives} bins a frame, the encoder takes {takes}"));
+            let preset = &self.front_end.preset;
+            return refuse(format!("encoder.bins is {takes}; front_end.preset {preset} gives {gives} bins a frame"));
         }
-        self.encoder.validate()?;
-        self.evaluation.windows.validate()?;
-        self.objective.validate()?;
-        self.optimizer.check()?;
-        self.schedule.check()?;
-        Ok(self.data.validate()?)
+        let parts: [(&str, Result<(), TrainError>); 6] = [
+            ("encoder", self.encoder.validate().map_err(Into::into)),
+            ("evaluation.windows", self.evaluation.windows.validate().map_err(Into::into)),
+            ("objective", self.objective.validate().map_err(Into::into)),
+            ("optimizer", self.optimizer.check().map_err(Into::into)),
+            ("schedule", self.schedule.check().map_err(Into::into)),
+            ("data", self.data.validate().map_err(Into::into)),
+        ];
+        for (section, checked) in parts {
+            if let Err(error) = checked {
+                return refuse(format!("{section}: {error}"));
+            }
+        }
+        Ok(())
     }
 
     /// The recipe as TOML, every key there is.
@@ -321,10 +332,15 @@ fn set(table: &mut toml::Table, change: &str) -> Result<(), TrainError> {
     let value = format!("value = {value}")
         .parse::<toml::Table>()
         .ok()
+        // More keys than one: a line end in the value would set them past everybody's eyes.
+        .filter(|parsed| parsed.len() == 1)
         .and_then(|mut parsed| parsed.remove("value"))
         .unwrap_or_else(|| toml::Value::String(value.trim().to_owned()));
     let keys: Vec<&str> = path.trim().split('.').collect();
     let Some((last, parents)) = keys.split_last() else { return Err(wrong("there is no key before `=`")) };
+    if keys.iter().any(|key| key.is_empty()) {
+        return Err(wrong("a key is empty; write key.key=value"));
+    }
     let mut at = table;
     for key in parents {
         at = at
@@ -332,9 +348,6 @@ fn set(table: &mut toml::Table, change: &str) -> Result<(), TrainError> {
             .or_insert_with(|| toml::Value::Table(toml::Table::new()))
             .as_table_mut()
             .ok_or_else(|| wrong("a key before the last is no table"))?;
-    }
-    if last.is_empty() {
-        return Err(wrong("the key is empty"));
     }
     at.insert((*last).to_owned(), value);
     Ok(())
@@ -349,3 +362,6 @@ fn read_text(path: &Path) -> Result<String, TrainError> {
     }
     fs::read_to_string(path).map_err(unreadable)
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use sv_models::ModelDir;
 use sv_models::checkpoint::write_whole;
 
+use crate::error::not_written;
 use crate::{Recipe, TrainError};
 
 const RECIPE: &str = "recipe.toml";
@@ -62,18 +63,27 @@ pub struct RunDir {
 }
 
 impl RunDir {
+    /// Refuses a folder that holds a run.
+    ///
+    /// # Errors
+    /// [`TrainError::RunExists`].
+    pub fn vacant(folder: &Path) -> Result<(), TrainError> {
+        if folder.join(RECIPE).exists() {
+            return Err(TrainError::RunExists { folder: folder.to_owned() });
+        }
+        Ok(())
+    }
+
     /// Begins a run in `folder`, which must not hold one yet.
     ///
     /// # Errors
     /// [`TrainError::RunExists`]; [`TrainError::Write`].
     pub fn create(folder: &Path, recipe: &Recipe) -> Result<Self, TrainError> {
-        if folder.join(RECIPE).exists() {
-            return Err(TrainError::RunExists { folder: folder.to_owned() });
-        }
+        Self::vacant(folder)?;
         fs::create_dir_all(folder.join(CHECKPOINTS))
             .map_err(|source| TrainError::Write { path: folder.join(CHECKPOINTS), source })?;
         let text = recipe.to_toml()?;
-        write_whole(&folder.join(RECIPE), |out| out.write_all(text.as_bytes()))?;
+        put(&folder.join(RECIPE), text.as_bytes())?;
         Ok(Self { folder: folder.to_owned(), recipe: recipe.clone() })
     }
 
@@ -86,6 +96,14 @@ impl RunDir {
         if let Some((key, was, is)) = begun_with.difference(recipe)? {
             return Err(TrainError::OtherRecipe { folder: folder.to_owned(), key, was, is });
         }
+        let checkpoints = folder.join(CHECKPOINTS);
+        // What a kill has left half written; that it cannot be removed harms nothing.
+        for entry in fs::read_dir(&checkpoints).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().ends_with(".part") {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        fs::create_dir_all(&checkpoints).map_err(|source| TrainError::Write { path: checkpoints, source })?;
         Ok(Self { folder: folder.to_owned(), recipe: recipe.clone() })
     }
 
@@ -127,23 +145,40 @@ impl RunDir {
     /// Saves a state and its model, then drops checkpoints that are not to be kept.
     ///
     /// # Errors
-    /// [`TrainError::Write`]: what was there before stands. [`TrainError::Model`] for the model directory.
+    /// [`TrainError::Write`]: what was there before stands.
     pub fn save(&self, state: &State, model: &ModelDir) -> Result<(), TrainError> {
         let place = self.checkpoint(state.step);
         let beside = self.folder.join(CHECKPOINTS).join(format!(".{}.part", name_of(state.step)));
         let written = self.fill(&beside, state, model).and_then(|()| {
+            let refused = |source| TrainError::Write { path: place.clone(), source };
+            // A step that is saved twice: its first folder goes aside, so that at no moment less than the other is there whole.
+            let aside = self.folder.join(CHECKPOINTS).join(format!(".{}.old.part", name_of(state.step)));
             if place.exists() {
-                fs::remove_dir_all(&place).map_err(|source| TrainError::Write { path: place.clone(), source })?;
+                fs::rename(&place, &aside).map_err(refused)?;
             }
-            fs::rename(&beside, &place).map_err(|source| TrainError::Write { path: place.clone(), source })
+            fs::rename(&beside, &place).map_err(refused)?;
+            let _ = fs::remove_dir_all(&aside);
+            Ok(())
         });
         if written.is_err() {
             // The first error is the one to report.
             let _ = fs::remove_dir_all(&beside);
         }
         written?;
-        model.save(&self.model())?;
+        model.save(&self.model()).map_err(|error| not_written(&self.model(), error))?;
         self.prune(state.step)
+    }
+
+    /// Sees to it that [`Self::model`] is that of the checkpoint at `step`: a kill can come between the two.
+    ///
+    /// # Errors
+    /// [`TrainError::Model`] if the checkpoint's model is damaged, [`TrainError::Write`].
+    pub(crate) fn publish(&self, step: u64) -> Result<(), TrainError> {
+        let model = ModelDir::load(&self.model_at(step))?;
+        if ModelDir::load(&self.model()).is_ok_and(|there| there == model) {
+            return Ok(());
+        }
+        model.save(&self.model()).map_err(|error| not_written(&self.model(), error))
     }
 
     fn fill(&self, beside: &Path, state: &State, model: &ModelDir) -> Result<(), TrainError> {
@@ -157,8 +192,8 @@ impl RunDir {
         fs::create_dir_all(beside).map_err(refused(beside))?;
         let bytes = safetensors::serialize(state.tensors.iter(), None)
             .map_err(|source| TrainError::State { path: beside.join(STATE), message: source.to_string() })?;
-        write_whole(&beside.join(STATE), |out| out.write_all(&bytes))?;
-        model.save(&beside.join(MODEL))?;
+        put(&beside.join(STATE), &bytes)?;
+        model.save(&beside.join(MODEL)).map_err(|error| not_written(&beside.join(MODEL), error))?;
         let note = Note {
             step: state.step,
             seconds: state.seconds,
@@ -167,8 +202,7 @@ impl RunDir {
         };
         let note = serde_json::to_vec_pretty(&note)
             .map_err(|source| TrainError::State { path: beside.join(NOTE), message: source.to_string() })?;
-        write_whole(&beside.join(NOTE), |out| out.write_all(&note))?;
-        Ok(())
+        put(&beside.join(NOTE), &note)
     }
 
     /// Steps of the checkpoints that are there, ascending.
@@ -182,9 +216,8 @@ impl RunDir {
         for entry in fs::read_dir(&folder).map_err(unreadable)? {
             let name = entry.map_err(unreadable)?.file_name();
             // Others' files and what a kill has left are not checkpoints.
-            if let Some(step) = name.to_str().and_then(|name| name.parse().ok()) {
-                steps.push(step);
-            }
+            let step = name.to_str().and_then(|name| name.parse().ok());
+            steps.extend(step.filter(|&step| *name == *name_of(step)));
         }
         steps.sort_unstable();
         Ok(steps)
@@ -199,12 +232,12 @@ impl RunDir {
         let folder = self.checkpoint(step);
         let read = |name: &str| {
             let path = folder.join(name);
-            fs::read(&path).map_err(|source| TrainError::Read { path, source })
+            fs::read(&path).map_err(|source| TrainError::State { path, message: format!("cannot be read: {source}") })
         };
         let damaged = |name: &str, message: String| TrainError::State { path: folder.join(name), message };
         let note: Note = serde_json::from_slice(&read(NOTE)?).map_err(|error| damaged(NOTE, error.to_string()))?;
         if note.step != step || note.recipe != self.recipe.hash()? {
-            return Err(damaged(NOTE, "is of another step or recipe".to_owned()));
+            return Err(damaged(NOTE, format!("is of step {} or of another recipe", note.step)));
         }
         let bytes = read(STATE)?;
         if hexadecimal(&Sha256::digest(&bytes)) != note.state {
@@ -232,6 +265,10 @@ impl RunDir {
 #[must_use]
 pub fn milestones(steps: u64) -> [u64; 3] {
     [steps.div_ceil(2), (3 * steps).div_ceil(4), steps]
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    write_whole(path, |out| out.write_all(bytes)).map_err(|error| not_written(path, error))
 }
 
 fn name_of(step: u64) -> String {

@@ -72,11 +72,13 @@ pub trait Watcher: Observer {
 /// [`TrainError`] says what, where and what to do; whatever was saved before stands.
 pub fn train<W: Watcher + Sync>(request: &Request, watcher: &mut W) -> Result<Finished, TrainError> {
     let recipe = &request.recipe;
-    let run = if request.resume {
-        RunDir::open(&request.run, recipe)?
-    } else {
-        // Refused before minutes of preparation, not after.
-        RunDir::create(&request.run, recipe)?
+    // Refused before minutes of preparation, not after.
+    let resumed = match request.resume {
+        true => Some(RunDir::open(&request.run, recipe)?),
+        false => {
+            RunDir::vacant(&request.run)?;
+            None
+        }
     };
     let front_end = recipe.front_end.build()?;
     let extractor = FeatureExtractor::new(&front_end)?;
@@ -86,8 +88,13 @@ pub fn train<W: Watcher + Sync>(request: &Request, watcher: &mut W) -> Result<Fi
             watcher.preparing(done, of);
         })?;
     watcher.prepared(&preparation);
+    // Only now: what cannot be prepared shall not stand in the way of the next try.
+    let run = match resumed {
+        Some(run) => run,
+        None => RunDir::create(&request.run, recipe)?,
+    };
     let mut trainer = Trainer::new(recipe, Arc::new(data), corpus.dev, run.clone(), request.device.clone())?;
-    let mut logged = Logged::open(run.folder(), trainer.step(), watcher)?;
+    let mut logged = Logged::open(run.folder(), request.resume, trainer.resumed_from(), watcher)?;
     trainer.run(request.workers, &mut logged)?;
     Ok(Finished {
         run,
@@ -108,14 +115,15 @@ struct Logged<'w, W> {
 }
 
 impl<'w, W: Watcher> Logged<'w, W> {
-    fn open(folder: &Path, step: u64, watcher: &'w mut W) -> Result<Self, TrainError> {
-        let (metrics, evaluations) = if step == 0 {
-            (MetricsLog::create(folder)?, EvaluationLog::create(folder)?)
-        } else {
-            (MetricsLog::resume(folder, step)?, EvaluationLog::resume(folder, step)?)
+    fn open(folder: &Path, resume: bool, checkpoint: Option<u64>, watcher: &'w mut W) -> Result<Self, TrainError> {
+        let (metrics, evaluations) = match checkpoint {
+            Some(step) => (MetricsLog::resume(folder, step)?, EvaluationLog::resume(folder, step)?),
+            // Killed before its first checkpoint: all is done again.
+            None if resume => (MetricsLog::begin_again(folder)?, EvaluationLog::begin_again(folder)?),
+            None => (MetricsLog::create(folder)?, EvaluationLog::create(folder)?),
         };
         let mut events = EventFile::create(folder, now())?;
-        if step > 0 {
+        if let Some(step) = checkpoint {
             events.resumed(now(), step)?;
         }
         Ok(Self { metrics, evaluations, events, watcher })

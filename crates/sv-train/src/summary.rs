@@ -8,6 +8,7 @@ use sv_models::EncoderConfig;
 use sv_models::checkpoint::write_whole;
 use sv_models::encoders::lstm::{Head, LstmConfig};
 
+use crate::error::not_written;
 use crate::evaluate::{ProtocolResult, TrialResult};
 use crate::report::{
     Corpus, CurvePoint, ProgressPoint, ProtocolSummary, PublishedFigure, RunSummary, TrialSummary, read_metrics,
@@ -111,23 +112,23 @@ fn published() -> Vec<PublishedFigure> {
 /// Writes `summary.json` into the run's folder.
 ///
 /// # Errors
-/// [`TrainError::Model`] if it cannot be written.
+/// [`TrainError::Write`] if it cannot be written.
 pub fn save(run: &Path, summary: &RunSummary) -> Result<(), TrainError> {
     let path = run.join(FILE);
-    let text = serde_json::to_vec_pretty(summary)
-        .map_err(|error| TrainError::State { path: path.clone(), message: error.to_string() })?;
-    Ok(write_whole(&path, |out| out.write_all(&text))?)
+    let text =
+        serde_json::to_vec_pretty(summary).map_err(|source| TrainError::Summary { path: path.clone(), source })?;
+    write_whole(&path, |out| out.write_all(&text)).map_err(|error| not_written(&path, error))
 }
 
 /// Reads `summary.json` from the run's folder.
 ///
 /// # Errors
-/// [`TrainError::NoSummary`] if the run is not finished; [`TrainError::State`] if the file is damaged.
+/// [`TrainError::NoSummary`] if the run is not finished; [`TrainError::Summary`] if the file is damaged.
 pub fn load(run: &Path) -> Result<RunSummary, TrainError> {
     let path = run.join(FILE);
     if !path.is_file() {
         return Err(TrainError::NoSummary { folder: run.to_owned() });
     }
     let text = fs::read(&path).map_err(|source| TrainError::Read { path: path.clone(), source })?;
-    serde_json::from_slice(&text).map_err(|error| TrainError::State { path, message: error.to_string() })
+    serde_json::from_slice(&text).map_err(|source| TrainError::Summary { path, source })
 }

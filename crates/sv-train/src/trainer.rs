@@ -1,6 +1,7 @@
 //! The loop: batches through the network, the loss back, a step; now and then a look at the dev lists and a checkpoint.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,11 +9,13 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 use sv_audio::frontend::FrontEnd;
 use sv_losses::{Labels, Objective, Parameter};
+use sv_models::checkpoint::write_whole;
 use sv_models::train::{Encoder, Standardisation};
 use sv_models::weights::Weight;
-use sv_models::{Description, ModelDir, Plan, Source, train};
+use sv_models::{Description, ModelDir, ModelError, Plan, Source, train};
 
 use crate::data::{BandStatistics, Batch, Loader, TrainingData};
+use crate::error::not_written;
 use crate::evaluate::{TrialResult, TrialSet};
 use crate::optim::{Optimizer, OptimizerError};
 use crate::report::{EvaluationLine, MetricLine};
@@ -64,6 +67,9 @@ pub struct Trainer {
     optimizer: Optimizer,
     step: u64,
     seconds: f64,
+    /// Step of the last checkpoint, none before the first.
+    saved: Option<u64>,
+    /// That of the network as it stands; none once it has made another step.
     threshold: Option<sv_metrics::Threshold>,
 }
 
@@ -123,6 +129,7 @@ impl Trainer {
             optimizer.restore(&moments.collect::<Vec<_>>())?;
             (step, seconds) = (state.step, state.seconds);
         }
+        let saved = state.map(|state| state.step);
         let front_end = recipe.front_end.build()?;
         let recipe = recipe.clone();
         Ok(Self {
@@ -138,6 +145,7 @@ impl Trainer {
             optimizer,
             step,
             seconds,
+            saved,
             threshold: None,
         })
     }
@@ -154,6 +162,12 @@ impl Trainer {
         self.seconds
     }
 
+    /// The last checkpoint: before [`Self::run`], the one that it goes on from; none if it begins anew.
+    #[must_use]
+    pub fn resumed_from(&self) -> Option<u64> {
+        self.saved
+    }
+
     /// Trains to the last step, or until the observer wants to stop. `workers` threads prepare batches ahead.
     ///
     /// Ends with the same bits however often it was stopped and resumed, on the same machine with the same number of threads.
@@ -164,11 +178,14 @@ impl Trainer {
     pub fn run(&mut self, workers: usize, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let begun = Instant::now();
         let before = self.seconds;
-        if self.step == 0 {
-            self.evaluate(observer)?;
-            // The untrained network, for those who compare; and from here on a kill loses no run.
-            self.save()?;
-            observer.saved(0);
+        match self.saved {
+            Some(step) => self.run.publish(step)?,
+            None => {
+                self.evaluate(observer)?;
+                // The untrained network, for those who compare; and from here on a kill loses no run.
+                self.save()?;
+                observer.saved(0);
+            }
         }
         let milestones = milestones(self.recipe.steps);
         let steps = self.step..self.recipe.steps;
@@ -182,20 +199,32 @@ impl Trainer {
             self.seconds = seconds;
             line.seconds = seconds;
             observer.step(&line)?;
-            let (every, is_milestone) = (self.recipe.evaluation.every, milestones.contains(&self.step));
-            if is_milestone || (every > 0 && self.step.is_multiple_of(every)) {
-                self.evaluate(observer)?;
-            }
-            let stop = observer.wants_to_stop();
-            if stop || is_milestone || self.step.is_multiple_of(self.recipe.checkpoints.every) {
-                self.save()?;
-                observer.saved(self.step);
-            }
-            if stop {
-                break;
+            let is_milestone = milestones.contains(&self.step);
+            match self.rate_and_save(is_milestone, observer) {
+                Ok(false) => {}
+                Ok(true) => break,
+                // The step before went well and left this.
+                Err(TrainError::Model(ModelError::TensorNotFinite { tensor, .. })) => {
+                    return Err(self.not_finite(self.step, tensor, &batch));
+                }
+                Err(other) => return Err(other),
             }
         }
         Ok(())
+    }
+
+    /// What is due after a step; true if the observer wants to stop.
+    fn rate_and_save(&mut self, is_milestone: bool, observer: &mut dyn Observer) -> Result<bool, TrainError> {
+        let every = self.recipe.evaluation.every;
+        if is_milestone || (every > 0 && self.step.is_multiple_of(every)) {
+            self.evaluate(observer)?;
+        }
+        let stop = observer.wants_to_stop();
+        if stop || is_milestone || self.step.is_multiple_of(self.recipe.checkpoints.every) {
+            self.save()?;
+            observer.saved(self.step);
+        }
+        Ok(stop)
     }
 
     fn one_step(&mut self, batch: &Batch) -> Result<MetricLine, TrainError> {
@@ -207,15 +236,16 @@ impl Trainer {
         let loss = self.objective.loss(&embeddings, &labels)?;
         let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
         if !value.is_finite() {
-            return Err(self.not_finite("the loss".to_owned(), batch));
+            return Err(self.not_finite(self.step + 1, "the loss".to_owned(), batch));
         }
         let gradients = loss.backward()?;
         let report = match self.optimizer.step(&gradients, rate) {
             Err(TrainError::Optimizer(OptimizerError::NotFinite { name, .. })) => {
-                return Err(self.not_finite(format!("the gradient of {name}"), batch));
+                return Err(self.not_finite(self.step + 1, format!("the gradient of {name}"), batch));
             }
             other => other?,
         };
+        self.threshold = None;
         self.objective.after_step(&embeddings.detach(), &labels)?;
         let mut extras = BTreeMap::new();
         for parameter in self.objective.parameters().iter().filter(|parameter| parameter.var.elem_count() == 1) {
@@ -234,10 +264,15 @@ impl Trainer {
         })
     }
 
-    /// Saves the state before the failed step, and the batch that failed. What goes wrong in saving is told too.
-    fn not_finite(&self, what: String, batch: &Batch) -> TrainError {
-        let path = self.run.folder().join(format!("failed-batch-{}.safetensors", self.step + 1));
-        let saved = self.save().and_then(|()| {
+    /// Saves the batch of the failed `step`, and the state before it if that is still sound: else the last checkpoint is the
+    /// one to go on from.
+    fn not_finite(&mut self, step: u64, what: String, batch: &Batch) -> TrainError {
+        if self.saved != Some(self.step) {
+            // Where it cannot be saved, the last checkpoint is what the error names.
+            let _ = self.save();
+        }
+        let path = self.run.folder().join(format!("failed-batch-{step}.safetensors"));
+        let saved = || -> Result<(), TrainError> {
             let features = Tensor::from_slice(&batch.features, (batch.rows, batch.frames, batch.bins), &Device::Cpu)?;
             let classes = Tensor::from_slice(&batch.classes, batch.rows, &Device::Cpu)?;
             let names: Vec<String> = batch.pieces.iter().map(|&piece| self.data.describe(piece)).collect();
@@ -245,11 +280,11 @@ impl Trainer {
             let names = HashMap::from([("rows".to_owned(), names)]);
             let tensors = [("features", features), ("classes", classes)];
             let bytes = safetensors::serialize(tensors, Some(names))
-                .map_err(|error| TrainError::State { path: path.clone(), message: error.to_string() })?;
-            Ok(sv_models::checkpoint::write_whole(&path, |out| out.write_all(&bytes))?)
-        });
-        let batch = saved.map(|()| path).map_err(Box::new);
-        TrainError::NotFinite { step: self.step + 1, what, last_good: self.step, batch }
+                .map_err(|source| TrainError::Write { path: path.clone(), source: io::Error::other(source) })?;
+            write_whole(&path, |out| out.write_all(&bytes)).map_err(|error| not_written(&path, error))
+        };
+        let batch = saved().map(|()| path.clone()).map_err(Box::new);
+        TrainError::NotFinite { step, what, last_good: self.saved.unwrap_or_default(), batch }
     }
 
     /// Scores the dev lists; the first sets the threshold.
@@ -296,7 +331,13 @@ impl Trainer {
         Ok(ModelDir::new("the trained network", description, tensors)?)
     }
 
-    fn save(&self) -> Result<(), TrainError> {
+    fn save(&mut self) -> Result<(), TrainError> {
+        if self.threshold.is_none()
+            && let Some(list) = self.dev.first()
+        {
+            // A network whose embeddings cannot be rated has none, and its state is worth saving all the same.
+            self.threshold = list.threshold(&self.plan()?).ok();
+        }
         let mut tensors = BTreeMap::new();
         for (name, var) in self.encoder.variables() {
             tensors.insert(format!("{ENCODER}{name}"), var.as_tensor().to_device(&Device::Cpu)?);
@@ -312,7 +353,9 @@ impl Trainer {
             tensors.insert(MEAN.to_owned(), Tensor::from_slice(mean, mean.len(), &Device::Cpu)?);
             tensors.insert(DEVIATION.to_owned(), Tensor::from_slice(deviation, deviation.len(), &Device::Cpu)?);
         }
-        self.run.save(&State { step: self.step, seconds: self.seconds, tensors }, &self.model()?)
+        self.run.save(&State { step: self.step, seconds: self.seconds, tensors }, &self.model()?)?;
+        self.saved = Some(self.step);
+        Ok(())
     }
 }
 

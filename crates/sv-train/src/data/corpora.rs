@@ -200,13 +200,12 @@ mod tests {
 
     #[test]
     fn no_synthetic_speaker_of_trials_is_trained_on() {
-        let size = CorpusSize { train_speakers: 3, train_utterances: 2, trial_speakers: 2, trial_utterances: 4 };
-        let manifest = synthetic(Corpus::TextIndependent, 5, size);
-        let count = |split: &str| manifest.entries.iter().filter(|entry| entry.split == split).count();
-        assert_eq!((count("train"), count("trial")), (6, 8));
-        assert_eq!(
-            manifest.speakers(),
-            ["synthetic0000000", "synthetic0000001", "synthetic0000002", "synthetic1000000", "synthetic1000001",]
-        );
+        let first = Corpus::FIRST_TRIAL_SPEAKER;
+        let train = synthetic(Corpus::TextIndependent, 5, 0..3, 2, "train");
+        let trial = synthetic(Corpus::TextIndependent, 5, first..first + 2, 4, "trial");
+        assert_eq!((train.entries.len(), trial.entries.len()), (6, 8));
+        assert!(train.entries.iter().all(|entry| entry.split == "train" && entry.corpus == "synthetic-ti"));
+        assert_eq!(train.speakers(), ["synthetic0000000", "synthetic0000001", "synthetic0000002"]);
+        assert_eq!(trial.speakers(), ["synthetic1000000", "synthetic1000001"]);
     }
 }

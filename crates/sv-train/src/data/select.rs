@@ -122,11 +122,13 @@ fn narrowed<'e>(
 mod tests {
     use super::*;
     use crate::data::synthetic;
-    use sv_audio::synth::{Corpus, CorpusSize};
+    use sv_audio::synth::Corpus;
 
     fn voices(speakers: u64) -> Manifest {
-        let size = CorpusSize { train_speakers: speakers, train_utterances: 1, trial_speakers: 2, trial_utterances: 1 };
-        synthetic(Corpus::TextDependent, 1, size)
+        let mut manifest = synthetic(Corpus::TextDependent, 1, 0..speakers, 1, "train");
+        let first = Corpus::FIRST_TRIAL_SPEAKER;
+        manifest.entries.extend(synthetic(Corpus::TextDependent, 1, first..first + 2, 1, "trial").entries);
+        manifest
     }
 
     #[test]

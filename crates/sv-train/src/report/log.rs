@@ -116,6 +116,17 @@ impl<L: Line> JsonLines<L> {
         Self::over(path, file)
     }
 
+    /// Begins the file of a run that is begun once more, because no checkpoint of it was left: what is there is dropped.
+    ///
+    /// # Errors
+    /// [`TrainError::Write`].
+    pub fn begin_again(folder: &Path) -> Result<Self, TrainError> {
+        let path = folder.join(L::FILE);
+        write_whole(&path, |_| Ok(())).map_err(|error| not_written(&path, error))?;
+        let file = OpenOptions::new().append(true).open(&path);
+        Self::over(path, file)
+    }
+
     /// Goes on with the file of a run that resumes after `step` steps: later lines are dropped, and the file is replaced whole before
     /// anything is appended. A file that is not there is begun.
     ///

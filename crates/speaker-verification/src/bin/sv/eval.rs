@@ -129,7 +129,10 @@ fn enrol_and_verify(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         manifest = manifest.select(&Selection { corpora: Vec::new(), splits: vec![split.clone()] })?;
     }
     let model = ModelDir::load(&resolve_model(&arguments.model.model)?)?;
-    let description = model.description();
+    let mut description = model.description().clone();
+    if let Some(vad) = &arguments.model.vad {
+        description.front_end.vad = vad.clone();
+    }
     let extractor = FeatureExtractor::new(&description.front_end)?;
     let plan = Plan::new(&description.encoder, model.weights())?;
     let Arguments { speakers, utterances, seed, .. } = *arguments;
