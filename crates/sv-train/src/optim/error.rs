@@ -90,7 +90,7 @@ pub enum OptimizerError {
         /// The parameter, or the tensor of a state.
         name: String,
         /// What candle said.
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
 }
 

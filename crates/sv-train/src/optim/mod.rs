@@ -147,7 +147,7 @@ impl Optimizer {
     pub fn state(&self) -> Result<Vec<(String, Tensor)>, TrainError> {
         let tensor = |name: &str, tensor: candle_core::Result<Tensor>| match tensor {
             Ok(tensor) => Ok((name.to_owned(), tensor)),
-            Err(source) => Err(OptimizerError::Tensor { name: name.to_owned(), source }),
+            Err(source) => Err(OptimizerError::Tensor { name: name.to_owned(), source: source.into() }),
         };
         // Steps fit an i64 for longer than anything runs.
         let mut state = vec![tensor(STEP, Tensor::new(self.steps as i64, &Device::Cpu))?];
@@ -238,7 +238,7 @@ impl Slot {
     }
 
     fn refused(&self, source: candle_core::Error) -> OptimizerError {
-        OptimizerError::Tensor { name: self.name.clone(), source }
+        OptimizerError::Tensor { name: self.name.clone(), source: source.into() }
     }
 }
 
@@ -252,7 +252,9 @@ fn steps_of(tensor: &Tensor) -> Result<u64, OptimizerError> {
             need_type: DType::I64,
         });
     }
-    let steps = tensor.to_scalar::<i64>().map_err(|source| OptimizerError::Tensor { name: STEP.into(), source })?;
+    let steps = tensor
+        .to_scalar::<i64>()
+        .map_err(|source| OptimizerError::Tensor { name: STEP.into(), source: source.into() })?;
     let bad = OptimizerError::Option { option: STEP, got: steps as f64, need: "not negative" };
     u64::try_from(steps).map_err(|_| bad)
 }

@@ -52,7 +52,8 @@ fn has_the_tensorflow_defaults(recipe: &Recipe) {
     assert_eq!(front_end.compression, sv_audio::frontend::Compression::Log10 { offset: 1e-6 });
     assert!(!recipe.standardise);
     // hidden 128, proj 64, num_layer 3, the last frame over sqrt(|x|^2 + 1e-6): 210,432 weights, and w and b.
-    let EncoderConfig::Lstm(LstmConfig { bins, layers, hidden, projection, head, normalization }) = &recipe.encoder else {
+    let EncoderConfig::Lstm(LstmConfig { bins, layers, hidden, projection, head, normalization }) = &recipe.encoder
+    else {
         panic!("{:?}", recipe.encoder)
     };
     assert_eq!((*bins, *layers, *hidden, *projection, head), (40, 3, 128, Some(64), &Head::None));
