@@ -290,3 +290,195 @@ fn every_broken_recording_gets_the_answer_that_its_readme_asks_for() {
         }
     }
 }
+
+/// Changes that make `synthetic/td` take a second: see `common::training`.
+fn tiny() -> Vec<String> {
+    common::training::TINY.iter().map(|change| format!("--set={change}")).collect()
+}
+
+/// A folder with `voices`: 8 synthetic ones x 4 recordings as WAV, their manifest, and a trial list of all pairs.
+fn voices() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let synth = ["synth", "voices", "--speakers", "8", "--utterances", "4", "--seed", "3", "--fixed-phrase"];
+    let output = sv(&synth, folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut manifest = "path\tsplit\tspeaker\tcorpus\n".to_owned();
+    for speaker in 0..8 {
+        for take in 0..4 {
+            let line = format!("synthetic{speaker:05}/{take:04}.wav\ttrain\ts{speaker}\tvoices\n");
+            manifest.push_str(&line);
+        }
+    }
+    std::fs::write(folder.path().join("voices/manifest.tsv"), manifest).unwrap();
+    std::fs::create_dir(folder.path().join("voices/trials")).unwrap();
+    std::fs::rename(folder.path().join("voices/trials.txt"), folder.path().join("voices/trials/pairs.txt")).unwrap();
+    folder
+}
+
+/// `sv train` of the tiny recipe on the manifest of [`voices`], with more arguments.
+fn train_arguments(more: &[&str]) -> Vec<String> {
+    let fixed = [
+        "train",
+        "synthetic/td",
+        "--manifest",
+        "voices/manifest.tsv",
+        "--set=evaluation.dev=[\"pairs\"]",
+        "--set=evaluation.test=[\"pairs\"]",
+    ];
+    fixed.iter().chain(more).map(ToString::to_string).chain(tiny()).collect()
+}
+
+fn train(more: &[&str], folder: &Path) -> Output {
+    let arguments = train_arguments(more);
+    sv(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), folder)
+}
+
+fn fingerprint_of(model: &str, folder: &Path) -> Value {
+    json(&sv(&["inspect", model, "--json"], folder))["fingerprint"].clone()
+}
+
+#[test]
+fn train_lists_its_recipes() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = sv(&["train", "--list"], folder.path());
+    let printed = text(&output.stdout);
+    assert!(output.status.success() && printed.lines().count() == 4, "{printed}");
+    for name in ["ge2e-tf/td", "ge2e-tf/ti", "synthetic/td", "synthetic/ti"] {
+        assert!(printed.lines().any(|line| line.starts_with(name) && line.len() > name.len() + 20), "{printed}");
+    }
+}
+
+#[test]
+fn a_run_is_trained_reported_resumed_and_used_by_every_verb() {
+    let folder = voices();
+    let output = train(&["--run", "run"], folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    assert!(printed.contains("pairs: EER ") && printed.contains("model: run/model"), "{printed}");
+    for file in ["recipe.toml", "metrics.jsonl", "evaluations.jsonl", "summary.json", "report/report.html"] {
+        assert!(folder.path().join("run").join(file).is_file(), "{file}");
+    }
+    // The report is written again from what the run left, to the same bytes.
+    let page = folder.path().join("run/report/report.md");
+    let before = std::fs::read_to_string(&page).unwrap();
+    std::fs::remove_dir_all(folder.path().join("run/report")).unwrap();
+    let output = sv(&["report", "run"], folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read_to_string(&page).unwrap(), before);
+    let output = sv(&["report", "voices"], folder.path());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("summary.json"), "{}", text(&output.stderr));
+
+    // A second training in the same folder is refused, and going on with a finished one changes nothing.
+    let whole = fingerprint_of("run", folder.path());
+    let output = train(&["--run", "run"], folder.path());
+    assert!(output.status.code() == Some(2) && text(&output.stderr).contains("--resume"), "{}", text(&output.stderr));
+    assert!(train(&["--run", "run", "--resume"], folder.path()).status.success());
+    assert_eq!(fingerprint_of("run", folder.path()), whole);
+    let output = train(&["--run", "run", "--resume", "--set=seed=2"], folder.path());
+    let message = text(&output.stderr);
+    assert!(output.status.code() == Some(2) && message.contains("seed was 1 and is 2"), "{message}");
+
+    // A run is a model, and so is each of its steps.
+    let (a, b) = ("voices/synthetic00000/0000.wav", "voices/synthetic00000/0001.wav");
+    for model in ["run", "run@6", "run/model"] {
+        let output = sv(&["verify", "--model", model, a, b, "--json"], folder.path());
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{model}: {}", text(&output.stderr));
+        assert!(json(&output)["threshold_origin"].as_str().unwrap().contains("pairs"), "{}", text(&output.stdout));
+    }
+    assert_eq!(fingerprint_of("run@12", folder.path()), whole);
+    assert_ne!(fingerprint_of("run@6", folder.path()), whole);
+    let output = sv(&["verify", "--model", "run@5", a, b], folder.path());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("[0, 3, 6, 9, 12]"), "{}", text(&output.stderr));
+
+    // The enrol/verify test of the TensorFlow code.
+    let eval = ["eval", "--model", "run", "--protocol", "ge2e", "--manifest", "voices/manifest.tsv"];
+    let output = sv(&[&eval[..], &["--speakers", "3", "--utterances", "2", "--json"]].concat(), folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let answer = json(&output);
+    assert_eq!((answer["speakers"].as_array().unwrap().len(), answer["utterances"].as_u64()), (3, Some(2)));
+    let similarity = answer["similarity"].as_array().unwrap();
+    assert!(similarity.len() == 6 && similarity.iter().all(|row| row.as_array().unwrap().len() == 3), "{answer}");
+    assert!((0.0..=1.0).contains(&answer["eer"].as_f64().unwrap()));
+    // Two of each are enrolled and two verified; nobody has ten.
+    let output = sv(&eval, folder.path());
+    assert!(
+        output.status.code() == Some(2) && text(&output.stderr).contains("0 have that many"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn a_bad_recipe_is_an_error_that_names_the_key_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    for (set, named) in [
+        ("stepz=5", "stepz"),
+        ("steps=0", "steps is 0"),
+        ("encoder.bins=41", "encoder.bins"),
+        ("steps", "no `=`"),
+        ("data.sampler.draw=\"all\"", "draw"),
+    ] {
+        let output = sv(&["train", "synthetic/td", "--run", "run", "--set", set], folder.path());
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.starts_with("error: ") && message.contains(named), "{set}: {message}");
+    }
+    let output = sv(&["train", "nobodys", "--run", "run"], folder.path());
+    assert!(output.status.code() == Some(2) && text(&output.stderr).contains("synthetic/td"));
+    let output = sv(&["train", "ge2e-tf/ti", "--run", "run"], folder.path());
+    assert!(output.status.code() == Some(2) && text(&output.stderr).contains("--manifest"), "{}", text(&output.stderr));
+    let output = sv(&["train", "synthetic/td", "--run", "run", "--resume"], folder.path());
+    assert!(
+        output.status.code() == Some(2) && text(&output.stderr).contains("recipe.toml"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
+fn a_training_that_was_killed_goes_on_to_the_same_bits() {
+    let folder = voices();
+    // Long enough to be killed on its way, each step saved.
+    let long = ["--set=steps=120", "--set=schedule.steps=120", "--set=checkpoints.every=1", "--set=evaluation.every=0"];
+    let arguments = |run: &str, more: &[&str]| {
+        let fixed = train_arguments(&["--run", run]);
+        fixed.into_iter().chain(long.iter().chain(more).map(ToString::to_string)).collect::<Vec<_>>()
+    };
+    let whole = sv(&arguments("whole", &[]).iter().map(String::as_str).collect::<Vec<_>>(), folder.path());
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+    let mut killed = 0;
+    for after in [1, 40] {
+        let more: &[&str] = if after == 1 { &[] } else { &["--resume"] };
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sv"))
+            .args(arguments("killed", more))
+            .current_dir(folder.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let steps = || {
+            let names = std::fs::read_dir(folder.path().join("killed/checkpoints")).into_iter().flatten().flatten();
+            names.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok()).max().unwrap_or(0)
+        };
+        while steps() < after && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        // SIGKILL: nothing of the program runs after it.
+        child.kill().unwrap();
+        killed += u32::from(!child.wait().unwrap().success());
+    }
+    assert!(killed > 0, "both were through before they could be killed");
+    let output = sv(&arguments("killed", &["--resume"]).iter().map(String::as_str).collect::<Vec<_>>(), folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(fingerprint_of("killed", folder.path()), fingerprint_of("whole", folder.path()));
+    let losses = |run: &str| {
+        let lines = std::fs::read_to_string(folder.path().join(run).join("metrics.jsonl")).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.map(|line| (line["step"].as_u64(), line["loss"].as_f64().map(f64::to_bits))).collect::<Vec<_>>()
+    };
+    let found = losses("killed");
+    assert_eq!(found.len(), 120);
+    assert_eq!(found, losses("whole"));
+}

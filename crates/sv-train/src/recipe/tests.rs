@@ -197,7 +197,7 @@ fn an_impossible_value_is_an_error_that_names_the_key() {
         ("optimizer.method.beta1=1.0", "beta1"),
         ("schedule.rate=-1.0", "rate"),
         ("schedule.warm_up=1500", "warm_up"),
-        ("schedule.steps=0", "steps"),
+        ("schedule.steps=0", "`schedule`"),
         ("evaluation.windows.hop=0", "hop"),
         ("evaluation.windows.frames=0", "frames"),
         ("evaluation.dev=[\"../secret\"]", "evaluation.dev has \"../secret\""),
