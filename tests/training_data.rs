@@ -475,7 +475,7 @@ fn the_real_corpus_is_listed_and_prepared_as_its_readme_counts() {
     // The TensorFlow rules on the same recordings: pieces of 180 frames, and of 80.
     for (rule, frames) in [
         (PreparationConfig::Split { top_db: 20.0, frames: 180 }, 180),
-        (PreparationConfig::LastFrames { trim_db: 14.0, frames: 80 }, 80),
+        (PreparationConfig::LastFrames { trim_db: Some(14.0), frames: 80 }, 80),
     ] {
         config.preparation = rule;
         config.sampler =

@@ -81,8 +81,9 @@ pub enum PreparationConfig {
     /// # Source
     /// Janghyun1230/Speaker_Verification, `data_preprocess.py: save_spectrogram_tdsv`, with `trim_db` 14 and 80 frames.
     LastFrames {
-        /// Ends that are this much below the loudest frame are cut off.
-        trim_db: f64,
+        /// Ends that are this much below the loudest frame are cut off; absent, nothing is: the front end has trimmed already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trim_db: Option<f64>,
         /// Frames of the piece.
         frames: usize,
     },
@@ -231,7 +232,7 @@ impl DataConfig {
         let (levels, count) = match self.preparation {
             PreparationConfig::Whole { trim_db, least_frames } => (trim_db, least_frames),
             PreparationConfig::Split { top_db, frames } => (Some(top_db), frames),
-            PreparationConfig::LastFrames { trim_db, frames } => (Some(trim_db), frames),
+            PreparationConfig::LastFrames { trim_db, frames } => (trim_db, frames),
             PreparationConfig::SplitWhole { top_db, least_frames } => (Some(top_db), least_frames),
         };
         if let Some(db) = levels.filter(|&db| !decibels(db)) {

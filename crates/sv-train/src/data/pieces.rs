@@ -111,7 +111,7 @@ fn cuts(extractor: &FeatureExtractor, wave: &Waveform, rule: &PreparationConfig)
             librosa::split(samples, top_db).into_iter().filter_map(|range| whole(range, least_frames)).collect()
         }
         PreparationConfig::LastFrames { trim_db, frames } => {
-            let range = librosa::trim(samples, trim_db);
+            let range = trim_db.map_or(0..samples.len(), |db| librosa::trim(samples, db));
             let have = extractor.frames(range.len());
             let enough = range.len() > (frames + 2) * hop && have >= frames;
             enough.then(|| Cut { samples: range, frames: have - frames..have }).into_iter().collect()
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn the_last_frames_are_those_of_the_trimmed_recording() {
         let extractor = extractor(Padding::CentreZeros);
-        let rule = PreparationConfig::LastFrames { trim_db: 14.0, frames: 80 };
+        let rule = PreparationConfig::LastFrames { trim_db: Some(14.0), frames: 80 };
         let wave = wave(std::slice::from_ref(&(2_048..12_288)), 20_480);
         let trimmed = librosa::trim(wave.samples(), 14.0);
         let stretch = Waveform::new(wave.samples()[trimmed].to_vec(), 8_000).unwrap();
@@ -208,7 +208,7 @@ mod tests {
             let wave = wave(&[4_096..20_000, 24_576..40_960], 45_003);
             for rule in [
                 PreparationConfig::Split { top_db: 20.0, frames: 180 },
-                PreparationConfig::LastFrames { trim_db: 14.0, frames: 80 },
+                PreparationConfig::LastFrames { trim_db: Some(14.0), frames: 80 },
                 PreparationConfig::Whole { trim_db: None, least_frames: 1 },
                 PreparationConfig::SplitWhole { top_db: 20.0, least_frames: 1 },
             ] {

@@ -93,8 +93,8 @@ fn the_text_independent_recipe_has_every_default_of_the_tensorflow_code() {
 fn the_text_dependent_recipe_has_every_default_of_the_tensorflow_code() {
     let recipe = load("ge2e-tf/td");
     has_the_tensorflow_defaults(&recipe);
-    // trim(top_db 14), the last 80 frames, noise as it is.
-    assert_eq!(recipe.data.preparation, PreparationConfig::LastFrames { trim_db: 14.0, frames: 80 });
+    // trim(top_db 14), once, in the front end; the last 80 frames; noise as it is.
+    assert_eq!(recipe.data.preparation, PreparationConfig::LastFrames { trim_db: None, frames: 80 });
     assert_eq!(recipe.data.crop, CropConfig { frames: [80, 80], from: TakeFrom::End });
     let noise = recipe.data.noise.as_ref().unwrap();
     assert!(matches!(noise.source, NoiseSource::Folder { .. }) && noise.snr_db.is_none(), "{noise:?}");

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use serde::Serialize;
 use speaker_verification::ModelDir;
 use speaker_verification::models::Description;
+use speaker_verification::train::run_dir::resolve_model;
 
 use crate::output;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A model directory, or a checkpoint of another system
+    /// A model directory, a run of `sv train` (RUN, or RUN@STEP), or a checkpoint of another system
     model: PathBuf,
     /// Print one JSON object
     #[arg(long)]
@@ -27,7 +28,7 @@ struct Answer<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let model = ModelDir::load(&arguments.model)?;
+    let model = ModelDir::load(&resolve_model(&arguments.model)?)?;
     let parameters = model.description().encoder.parameters();
     if arguments.json {
         let fingerprint = model.fingerprint().to_string();
