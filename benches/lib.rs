@@ -1,2 +1,4 @@
-//! The benches share nothing but their manifest.
+//! What more than one measurement runs: the benches here and `cargo xtask bench`.
 #![forbid(unsafe_code)]
+
+pub mod workload;
