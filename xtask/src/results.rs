@@ -16,6 +16,8 @@ use crate::tidy::read;
 pub(crate) enum Results {
     /// Embedding recordings, against a peer.
     Embedding(bench::Results),
+    /// Steps of training, against a peer and a large product.
+    TrainingSteps(bench::training::Results),
     /// A finished training.
     Training(reproduce::RunResult),
 }
@@ -41,16 +43,20 @@ pub(crate) fn write_page(root: &Path) -> anyhow::Result<()> {
         std::fs::read_dir(root.join("docs/results"))?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
-    let (mut embedding, mut runs) = (Vec::new(), Vec::new());
+    let (mut embedding, mut steps, mut runs) = (Vec::new(), Vec::new(), Vec::new());
     for path in files {
         match serde_json::from_str(&read(&path)?).with_context(|| path.display().to_string())? {
             Results::Embedding(results) => embedding.push(results),
+            Results::TrainingSteps(results) => steps.push(results),
             Results::Training(results) => runs.push(results),
         }
     }
     reproduce::page::section(&mut page, &runs)?;
     for results in &embedding {
         bench::page::section(&mut page, results)?;
+    }
+    for results in &steps {
+        bench::page::training_section(&mut page, results)?;
     }
     let path = root.join("docs/results.md");
     let mut file = std::fs::File::create(&path).with_context(|| path.display().to_string())?;

@@ -1,13 +1,15 @@
-//! Ours against Resemblyzer on the same lists, in the same run, with the same threads; medians of interleaved runs.
+//! Ours against Resemblyzer on the same lists, or against PyTorch in training (`training.rs`), in the same run, with the
+//! same threads; medians of interleaved runs.
 
 pub(crate) mod page;
 mod peer;
+pub(crate) mod training;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use speaker_verification::SpeakerRecognition;
 use speaker_verification::metrics::{TrialFormat, Trials};
@@ -16,24 +18,30 @@ use peer::Peer;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A Python with Resemblyzer, torch and soundfile; without it only ours is timed
+    /// Training steps against PyTorch, instead of embedding against Resemblyzer
+    #[arg(long)]
+    training: bool,
+    /// A Python with torch, and for embedding Resemblyzer and soundfile; without it only ours is timed
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
-    /// The folder of recordings and trial lists
-    #[arg(long, env = "SV_DATA")]
-    data: PathBuf,
-    /// The folder with resemblyzer_pretrained.pt
-    #[arg(long, env = "SV_REFERENCE")]
-    reference: PathBuf,
+    /// The folder of recordings and trial lists; not for --training
+    #[arg(long, env = "SV_DATA", required_unless_present = "training")]
+    data: Option<PathBuf>,
+    /// The folder with resemblyzer_pretrained.pt; not for --training
+    #[arg(long, env = "SV_REFERENCE", required_unless_present = "training")]
+    reference: Option<PathBuf>,
     /// Runs of each side
     #[arg(long, default_value_t = 5)]
     runs: usize,
     /// Threads of each side
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Name of the run: docs/results/NAME.json
-    #[arg(long, default_value = "bench")]
-    name: String,
+    /// Name of the run: docs/results/NAME.json; left out, `bench`, or `training` for --training
+    #[arg(long)]
+    name: Option<String>,
+    /// What else the machine does meanwhile, for the page; only with --training
+    #[arg(long, value_name = "TEXT", requires = "training")]
+    beside: Option<String>,
     /// Trial lists whose files are embedded
     #[arg(
         long,
@@ -78,35 +86,57 @@ pub(crate) struct StartUp {
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     ensure!(arguments.runs > 0, "--runs 0 measures nothing");
     speaker_verification::models::pool::limit(arguments.threads)?;
-    let sv = build_sv(root)?;
-    let checkpoint = arguments.reference.join("resemblyzer_pretrained.pt");
+    let (name, results) = if arguments.training {
+        ("training", crate::results::Results::TrainingSteps(training::run(root, arguments)?))
+    } else {
+        ("bench", crate::results::Results::Embedding(embedding(root, arguments)?))
+    };
+    let name = arguments.name.as_deref().unwrap_or(name);
+    crate::results::keep(root, name, &results)?;
+    println!("wrote docs/results/{name}.json and docs/results.md");
+    Ok(())
+}
+
+fn embedding(root: &Path, arguments: &Arguments) -> anyhow::Result<Results> {
+    let (Some(data), Some(reference)) = (&arguments.data, &arguments.reference) else {
+        bail!("needs --data and --reference")
+    };
+    let sv = built(root, &["--package", "speaker-verification", "--features", "cli", "--bin", "sv"], "sv")?;
+    let checkpoint = reference.join("resemblyzer_pretrained.pt");
     let model = SpeakerRecognition::load(&checkpoint)?;
-    let mut peer = arguments.peers.as_ref().map(|python| Peer::start(root, python, arguments.threads)).transpose()?;
+    let peer = |python: &PathBuf| Peer::script(root, "resemblyzer_lists.py", python, arguments.threads);
+    let mut peer = arguments.peers.as_ref().map(peer).transpose()?;
     let mut lists = Vec::new();
     for list in &arguments.lists {
         println!("{list}");
-        lists.push(bench_list(list, arguments, &model, &checkpoint, &sv, peer.as_mut())?);
+        lists.push(bench_list(list, arguments, data, &model, &checkpoint, &sv, peer.as_mut())?);
     }
     drop(peer);
-    let start_up = arguments.peers.as_ref().map(|python| start_up(arguments, python, &checkpoint, &sv)).transpose()?;
-    let results = Results { machine: machine(), threads: arguments.threads, runs: arguments.runs, lists, start_up };
-    crate::results::keep(root, &arguments.name, &crate::results::Results::Embedding(results))?;
-    println!("wrote docs/results/{}.json and docs/results.md", arguments.name);
-    Ok(())
+    let start_up =
+        arguments.peers.as_ref().map(|python| start_up(arguments, data, python, &checkpoint, &sv)).transpose()?;
+    Ok(Results { machine: machine(), threads: arguments.threads, runs: arguments.runs, lists, start_up })
+}
+
+/// What `benches/peers/resemblyzer_lists.py` answers.
+#[derive(Deserialize)]
+struct PeerEmbeddings {
+    seconds: f64,
+    embeddings: Vec<Vec<f64>>,
 }
 
 fn bench_list(
     list: &str,
     arguments: &Arguments,
+    data: &Path,
     model: &SpeakerRecognition,
     checkpoint: &Path,
     sv: &Path,
     mut peer: Option<&mut Peer>,
 ) -> anyhow::Result<ListResult> {
-    let trials_path = arguments.data.join("trials").join(format!("{list}.txt"));
+    let trials_path = data.join("trials").join(format!("{list}.txt"));
     let text = std::fs::read_to_string(&trials_path).with_context(|| trials_path.display().to_string())?;
     let trials = Trials::parse(&text, TrialFormat::VoxCeleb)?;
-    let files: Vec<PathBuf> = trials.files().iter().map(|file| arguments.data.join(file)).collect();
+    let files: Vec<PathBuf> = trials.files().iter().map(|file| data.join(file)).collect();
     let listing = tempfile::NamedTempFile::new()?;
     let lines: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     std::fs::write(listing.path(), lines.join("\n") + "\n")?;
@@ -121,7 +151,7 @@ fn bench_list(
         ours.push(start.elapsed().as_secs_f64());
         embeddings = results.into_iter().collect::<Result<Vec<_>, _>>()?;
         if let Some(peer) = peer.as_mut() {
-            let answer = peer.embed(listing.path())?;
+            let answer: PeerEmbeddings = peer.ask(&listing.path().display().to_string())?;
             theirs.push(answer.seconds);
             expected = answer.embeddings;
         }
@@ -141,7 +171,8 @@ fn bench_list(
         command.args(["--root", "/", "--list"]).arg(listing.path()).arg("--out").arg(out.path().join("e.safetensors"));
         ours_process.push(seconds_of(&mut command)?);
         if let (Some(peer), Some(python)) = (peer.as_ref(), &arguments.peers) {
-            their_process.push(peer.whole_process(python, listing.path(), arguments.threads)?);
+            let question = listing.path().display().to_string();
+            their_process.push(peer.whole_process(python, &question, arguments.threads)?);
         }
     }
     Ok(ListResult {
@@ -155,10 +186,16 @@ fn bench_list(
     })
 }
 
-fn start_up(arguments: &Arguments, python: &Path, checkpoint: &Path, sv: &Path) -> anyhow::Result<StartUp> {
+fn start_up(
+    arguments: &Arguments,
+    data: &Path,
+    python: &Path,
+    checkpoint: &Path,
+    sv: &Path,
+) -> anyhow::Result<StartUp> {
     let folder = tempfile::tempdir()?;
     let [a, b] = ["a.wav", "b.wav"].map(|name| folder.path().join(name));
-    three_seconds(&arguments.data, &[&a, &b])?;
+    three_seconds(data, &[&a, &b])?;
     let mut verify = Vec::new();
     let mut import = Vec::new();
     for _ in 0..arguments.runs {
@@ -197,23 +234,13 @@ fn seconds_of(command: &mut Command) -> anyhow::Result<f64> {
     Ok(seconds)
 }
 
-fn build_sv(root: &Path) -> anyhow::Result<PathBuf> {
+/// Builds for release what `arguments` of cargo name; it lies at `path` among what is built.
+fn built(root: &Path, arguments: &[&str], path: &str) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root);
-    command.args([
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "speaker-verification",
-        "--features",
-        "cli",
-        "--bin",
-        "sv",
-    ]);
-    ensure!(command.status()?.success(), "sv does not build");
+    command.current_dir(root).args(["build", "--locked", "--release"]).args(arguments);
+    ensure!(command.status()?.success(), "{command:?} failed");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join("release/sv"))
+    Ok(target.join("release").join(path))
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

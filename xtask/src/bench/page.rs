@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Results;
+use super::{Results, training};
+use crate::results::row;
 
 pub(crate) fn section(page: &mut String, results: &Results) -> anyhow::Result<()> {
     writeln!(page, "\n## Speed against Resemblyzer, threads: {} a side\n", results.threads)?;
@@ -40,5 +41,56 @@ pub(crate) fn section(page: &mut String, results: &Results) -> anyhow::Result<()
             start.sv_verify / start.import_resemblyzer
         )?;
     }
+    Ok(())
+}
+
+/// The section about training's steps.
+pub(crate) fn training_section(page: &mut String, results: &training::Results) -> anyhow::Result<()> {
+    writeln!(page, "\n## Speed of training, threads: {}\n", results.threads)?;
+    write!(page, "{}", results.machine)?;
+    if let Some(beside) = &results.beside {
+        write!(page, " ({beside})")?;
+    }
+    writeln!(page, ". {} threads a side, {} interleaved runs, medians.", results.threads, results.runs)?;
+    writeln!(
+        page,
+        "A step is forward and backward of the sum of squares of the last frame's outputs, input 40; PyTorch{} does the same \
+         one, its denormals flushed. Losses and norms of gradients differ by at most 1e-4, relative. Rates are of the \
+         products' operations; the large product is f32, 1024 x 1024 x 1024, by the `gemm` crate with AVX-512 where the CPU \
+         has it, sampled beside each step. In brackets: bounds, the most of PyTorch's time and the least of the large \
+         product's rate. Made by `cargo xtask bench --training --peers PYTHON`.\n",
+        results.torch.as_ref().map_or(String::new(), |version| format!(" {version}")),
+    )?;
+    let head =
+        ["network and batch", "ours, s", "PyTorch, s", "ratio", "GFLOP/s", "large product", "share", "loss differs by"];
+    row(page, &head.map(String::from))?;
+    row(page, &head.map(|_| "---".to_owned()))?;
+    for case in &results.cases {
+        let rate = case.operations as f64 / case.ours;
+        let ratio = case
+            .pytorch
+            .map_or("-".into(), |theirs| format!("{:.2} (at most {:.1})", case.ours / theirs, case.most_of_pytorch));
+        row(
+            page,
+            &[
+                case.case.clone(),
+                format!("{:.3}", case.ours),
+                case.pytorch.map_or("-".into(), |theirs| format!("{theirs:.3}")),
+                ratio,
+                format!("{:.0}", rate / 1e9),
+                format!("{:.0}", case.gemm / 1e9),
+                format!("{:.0} % (at least {:.0} %)", 100.0 * rate / case.gemm, 100.0 * case.least_of_gemm),
+                case.loss_difference.map_or("-".into(), |difference| format!("{difference:.0e}")),
+            ],
+        )?;
+    }
+    let embedding = &results.embedding;
+    writeln!(
+        page,
+        "\n{} utterances of {} frames embedded by 3 x 128 projected to 64: {:.1} ms.",
+        embedding.utterances,
+        embedding.frames,
+        1e3 * embedding.seconds
+    )?;
     Ok(())
 }
