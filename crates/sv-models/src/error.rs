@@ -5,6 +5,13 @@ use std::path::PathBuf;
 
 use crate::checkpoint::{Dtype, Problem};
 
+#[cfg(feature = "train")]
+impl From<candle_core::Error> for ModelError {
+    fn from(source: candle_core::Error) -> Self {
+        Self::Tensor { source: Box::new(source) }
+    }
+}
+
 /// Why a model could not be read, built or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,8 +29,7 @@ pub enum ModelError {
     #[error("the network could not be computed: {source}")]
     Tensor {
         /// What candle said.
-        #[from]
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
     /// A directory, pipe or device stands where a file of weights was expected.
     #[error("{}: not a regular file; name the checkpoint file itself", .path.display())]
