@@ -89,6 +89,7 @@ impl Tensors {
             Dtype::F32 => numbers(bytes, |b| f64::from(f32::from_le_bytes(b))),
             Dtype::F64 => numbers(bytes, f64::from_le_bytes),
             Dtype::I64 => numbers(bytes, |b| i64::from_le_bytes(b) as f64),
+            Dtype::U32 => numbers(bytes, |b| f64::from(u32::from_le_bytes(b))),
             Dtype::I32 => numbers(bytes, |b| f64::from(i32::from_le_bytes(b))),
             Dtype::I16 => numbers(bytes, |b| f64::from(i16::from_le_bytes(b))),
             Dtype::U8 | Dtype::BOOL => bytes.iter().map(|&b| f64::from(b)).collect(),

@@ -36,12 +36,11 @@ impl Utterances {
         let prepared = recordings
             .par_iter()
             .map(|recording| {
-                let pieces = |wave| {
-                    let wave = extractor.prepare(&wave)?;
+                let pieces = || {
+                    let wave = extractor.prepare(&recording.load(root)?)?;
                     extractor.pieces(&wave, windows)
                 };
-                pieces(recording.load(root)?)
-                    .map_err(|source| TrainError::Recording { name: recording.to_string(), source })
+                pieces().map_err(|source| TrainError::Recording { name: recording.to_string(), source })
             })
             .collect::<Result<_, TrainError>>()?;
         Ok(Self(prepared))
