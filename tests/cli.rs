@@ -442,7 +442,7 @@ fn a_bad_recipe_is_an_error_that_names_the_key_and_leaves_nothing_behind() {
 fn a_training_that_was_killed_goes_on_to_the_same_bits() {
     let folder = voices();
     // Long enough to be killed on its way, each step saved.
-    let long = ["--set=steps=120", "--set=schedule.steps=120", "--set=checkpoints.every=1", "--set=evaluation.every=0"];
+    let long = ["--set=steps=50", "--set=schedule.steps=50", "--set=checkpoints.every=1", "--set=evaluation.every=0"];
     let arguments = |run: &str, more: &[&str]| {
         let fixed = train_arguments(&["--run", run]);
         fixed.into_iter().chain(long.iter().chain(more).map(ToString::to_string)).collect::<Vec<_>>()
@@ -450,7 +450,7 @@ fn a_training_that_was_killed_goes_on_to_the_same_bits() {
     let whole = sv(&arguments("whole", &[]).iter().map(String::as_str).collect::<Vec<_>>(), folder.path());
     assert!(whole.status.success(), "{}", text(&whole.stderr));
     let mut killed = 0;
-    for after in [1, 40] {
+    for after in [1, 20] {
         let more: &[&str] = if after == 1 { &[] } else { &["--resume"] };
         let mut child = Command::new(env!("CARGO_BIN_EXE_sv"))
             .args(arguments("killed", more))
@@ -479,6 +479,6 @@ fn a_training_that_was_killed_goes_on_to_the_same_bits() {
         lines.map(|line| (line["step"].as_u64(), line["loss"].as_f64().map(f64::to_bits))).collect::<Vec<_>>()
     };
     let found = losses("killed");
-    assert_eq!(found.len(), 120);
+    assert_eq!(found.len(), 50);
     assert_eq!(found, losses("whole"));
 }
