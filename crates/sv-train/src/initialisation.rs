@@ -97,9 +97,9 @@ mod tests {
     fn glorot_bounds_are_those_of_tensorflows_kernels() {
         let config = EncoderConfig::Lstm(LstmConfig::ge2e_tf());
         let tensors = Initialisation::Glorot { forget_bias: 1.0 }.draw(&config, 1);
-        // Layer 0: kernel (40 + 64) x 512, so sqrt(6 / 616) = 0.09869; projection 128 x 64: sqrt(6 / 192) = 0.17678.
+        // Layer 0: kernel (40 + 64) x 512, so sqrt(6 / 616) = 0.098693; projection 128 x 64: sqrt(6 / 192) = 0.17678.
         for (name, bound) in
-            [("lstm.0.weight_ih", 0.098_69), ("lstm.0.weight_hh", 0.098_69), ("lstm.0.weight_hr", 0.176_78)]
+            [("lstm.0.weight_ih", 0.098_693), ("lstm.0.weight_hh", 0.098_693), ("lstm.0.weight_hr", 0.176_78)]
         {
             let (low, high) = extremes(&tensors[name].values);
             assert!(
