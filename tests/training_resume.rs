@@ -209,17 +209,14 @@ fn each_checkpoint_has_a_model_with_the_threshold_of_its_own_weights() {
 fn a_run_and_its_steps_are_places_of_models() {
     let run = unbroken().0.path();
     assert_eq!(resolve_model(run).unwrap(), run.join("model"));
-    let at = |step: &str| resolve_model(Path::new(&format!("{}@{step}", run.display())));
+    let at = |step: &str| resolve_model(Path::new(&format!("{}@{step}", run.display()))).map_err(Box::new);
     assert_eq!(at("6").unwrap(), checkpoint(run, 6).join("model"));
     let fingerprint = |path: &Path| ModelDir::load(path).unwrap().fingerprint();
     assert_eq!(fingerprint(&at("12").unwrap()), fingerprint(&run.join("model")));
     assert_ne!(fingerprint(&at("9").unwrap()), fingerprint(&run.join("model")));
-    match at("5") {
-        Err(error @ TrainError::NoCheckpoint { step: 5, .. }) => {
-            assert!(error.to_string().contains("[0, 3, 6, 9, 12]"), "{error}");
-        }
-        other => panic!("{other:?}"),
-    }
+    let error = at("5").unwrap_err();
+    assert!(matches!(*error, TrainError::NoCheckpoint { step: 5, .. }), "{error}");
+    assert!(error.to_string().contains("[0, 3, 6, 9, 12]"), "{error}");
     // What is no run is left to whoever loads models.
     for place in ["nothing", "nothing@latest", "a@b@c"] {
         assert_eq!(resolve_model(Path::new(place)).unwrap(), Path::new(place));
