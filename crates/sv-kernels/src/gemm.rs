@@ -181,8 +181,13 @@ pub(crate) fn store_columns<L: Lanes>(l: L, row: &[L::Vector; VECTORS], out: &mu
 #[inline(always)]
 pub(crate) fn load_panel_row<L: Lanes>(l: L, values: &[f32]) -> [L::Vector; VECTORS] {
     assert_eq!(values.len(), VECTORS * L::WIDTH);
-    // SAFETY: the slice holds `VECTORS` vectors.
-    std::array::from_fn(|j| unsafe { l.load(values.as_ptr().add(j * L::WIDTH)) })
+    let mut row = [l.splat(0.0); VECTORS];
+    // No closure: it would be compiled without the tier's instructions, and each load be a call.
+    for (j, vector) in row.iter_mut().enumerate() {
+        // SAFETY: the slice holds `VECTORS` vectors.
+        *vector = unsafe { l.load(values.as_ptr().add(j * L::WIDTH)) };
+    }
+    row
 }
 
 /// Four vectors into `4 WIDTH` values.

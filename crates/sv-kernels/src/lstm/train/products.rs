@@ -138,7 +138,10 @@ impl<L: Lanes> RowBlock for OuterPanel<'_, '_, L> {
         let (l, p) = (self.l, &mut *self.outer);
         let width = VECTORS * L::WIDTH;
         let kept = &mut p.sums[(self.panel * p.inputs + first) * width..][..R * width];
-        let mut sums: [_; R] = std::array::from_fn(|r| load_panel_row(l, &kept[r * width..][..width]));
+        let mut sums = [[l.splat(0.0); VECTORS]; R];
+        for (sum, kept) in sums.iter_mut().zip(kept.chunks_exact(width)) {
+            *sum = load_panel_row(l, kept);
+        }
         let y = &p.y[self.panel * p.panel_apart..];
         accumulate_strided(l, &p.x[first..], [1, p.inputs], y, p.apart, p.rows, &mut sums);
         for (sum, kept) in sums.iter().zip(kept.chunks_exact_mut(width)) {

@@ -125,10 +125,16 @@ fn advance<L: Lanes>(
     [i, f, g, o]: [L::Vector; VECTORS],
     c: L::Vector,
 ) -> (L::Vector, L::Vector, [L::Vector; VECTORS]) {
-    let [i, f, o] = [i, f, o].map(|z| flush(l, l.div(l.splat(1.0), one_plus_exp_minus(l, z))));
-    let g = tanh(l, g);
+    let (i, f, g, o) = (sigmoid(l, i), sigmoid(l, f), tanh(l, g), sigmoid(l, o));
     let c = flush(l, l.mul_add(f, c, l.mul(i, g)));
     (flush(l, l.mul(o, tanh(l, c))), c, [i, f, g, o])
+}
+
+// Functions, not closures, here and below: a closure is compiled without the tier's instructions and, unless it is inlined,
+// each of them becomes a call.
+#[inline(always)]
+fn sigmoid<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+    flush(l, l.div(l.splat(1.0), one_plus_exp_minus(l, x)))
 }
 
 #[inline(always)]
@@ -223,19 +229,32 @@ fn retreat<L: Lanes>(
     output: L::Vector,
     cell: L::Vector,
 ) -> ([L::Vector; VECTORS], L::Vector) {
-    let one = l.splat(1.0);
-    let times = |a, b| flush(l, l.mul(a, b));
     let squashed = tanh(l, after);
-    let sigmoid_slope = |y| times(y, l.sub(one, y));
-    let tanh_slope = |y| l.sub(one, l.mul(y, y));
-    let cell = flush(l, l.add(cell, l.mul(times(output, o), tanh_slope(squashed))));
+    let cell = flush(l, l.add(cell, l.mul(times(l, output, o), tanh_slope(l, squashed))));
     let slopes = [
-        times(times(cell, g), sigmoid_slope(i)),
-        times(times(cell, before), sigmoid_slope(f)),
-        times(times(cell, i), tanh_slope(g)),
-        times(times(output, squashed), sigmoid_slope(o)),
+        times(l, times(l, cell, g), sigmoid_slope(l, i)),
+        times(l, times(l, cell, before), sigmoid_slope(l, f)),
+        times(l, times(l, cell, i), tanh_slope(l, g)),
+        times(l, times(l, output, squashed), sigmoid_slope(l, o)),
     ];
-    (slopes, times(cell, f))
+    (slopes, times(l, cell, f))
+}
+
+#[inline(always)]
+fn times<L: Lanes>(l: L, a: L::Vector, b: L::Vector) -> L::Vector {
+    flush(l, l.mul(a, b))
+}
+
+/// The slope of a sigmoid where its value is `y`.
+#[inline(always)]
+fn sigmoid_slope<L: Lanes>(l: L, y: L::Vector) -> L::Vector {
+    times(l, y, l.sub(l.splat(1.0), y))
+}
+
+/// The slope of tanh where its value is `y`.
+#[inline(always)]
+fn tanh_slope<L: Lanes>(l: L, y: L::Vector) -> L::Vector {
+    l.sub(l.splat(1.0), l.mul(y, y))
 }
 
 #[inline(always)]
