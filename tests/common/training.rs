@@ -106,7 +106,6 @@ impl Watcher for Ender {}
 ///
 /// # Errors
 /// Those of [`train`].
-#[expect(clippy::result_large_err, reason = "a test reads the error whole")]
 pub fn trained(request: &Request, end: End) -> Result<Finished, TrainError> {
     train(request, &mut Ender::new(end))
 }
