@@ -1,5 +1,7 @@
 //! Who is trained on and who is judged: a recipe's corpus, found.
 
+use std::collections::HashMap;
+
 use sv_audio::frontend::FeatureExtractor;
 use sv_audio::synth::Corpus;
 use sv_audio::windows::Windows;
@@ -66,15 +68,57 @@ impl TrainingCorpus {
         extractor: &FeatureExtractor,
     ) -> Result<Self, TrainError> {
         let train = manifest.select(selection)?;
-        let dev = recipe.evaluation.dev.iter();
-        let dev = dev.map(|name| TrialSet::named(name, &train.root, extractor, &recipe.evaluation.windows));
-        let dev = dev.collect::<Result<_, _>>()?;
+        let dev = lists(&recipe.evaluation.dev, manifest, "dev", extractor, &recipe.evaluation.windows)?;
         let mut names: Vec<&str> = train.entries.iter().map(|entry| entry.corpus.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         let name = names.join(", ");
         Ok(Self { dev, name, synthetic: false, train })
     }
+}
+
+/// The trial lists that a recipe names; of a corpus without a folder `trials`, all pairs of one of its splits instead, if it
+/// has that split: VCTK comes without lists.
+///
+/// # Errors
+/// Those of reading lists and recordings.
+pub(crate) fn lists(
+    names: &[String],
+    manifest: &Manifest,
+    split: &str,
+    extractor: &FeatureExtractor,
+    windows: &Windows,
+) -> Result<Vec<TrialSet>, TrainError> {
+    if names.is_empty() || manifest.root.join("trials").is_dir() {
+        return names.iter().map(|name| TrialSet::named(name, &manifest.root, extractor, windows)).collect();
+    }
+    let held_out = first_of(manifest, split);
+    if held_out.speakers().len() < 2 {
+        return Ok(Vec::new());
+    }
+    Ok(vec![TrialSet::all_pairs(&format!("{split}-pairs"), &held_out, extractor, windows)?])
+}
+
+/// Speakers of a split that pairs are made of, and recordings of each: as many as of synthesised voices.
+const PAIRED: (usize, usize) = (60, 10);
+
+/// The first speakers of a split with their first recordings, in the manifest's order.
+fn first_of(manifest: &Manifest, split: &str) -> Manifest {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    let mut first = Manifest { root: manifest.root.clone(), entries: Vec::new() };
+    for entry in manifest.entries.iter().filter(|entry| entry.split == split) {
+        let known = counts.len();
+        let count = match counts.get_mut(entry.speaker.as_str()) {
+            Some(count) => count,
+            None if known < PAIRED.0 => counts.entry(&entry.speaker).or_default(),
+            None => continue,
+        };
+        if *count < PAIRED.1 {
+            *count += 1;
+            first.entries.push(entry.clone());
+        }
+    }
+    first
 }
 
 /// Speakers of dev trials: above any that is trained on, below those of the trials that figures are made of.
@@ -96,4 +140,34 @@ pub fn synthetic_trials(
     let manifest = synthetic(corpus, seed, speakers, size.trial_utterances, "trial");
     let set = TrialSet::all_pairs("synthetic-trials", &manifest, extractor, windows)?;
     Ok((manifest, set))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sv_audio::frontend::FrontEnd;
+
+    #[test]
+    fn a_corpus_without_lists_is_judged_by_the_pairs_of_its_split() {
+        let mut manifest = synthetic(Corpus::TextDependent, 1, 0..70, 12, "test");
+        manifest.entries.extend(synthetic(Corpus::TextDependent, 1, 70..71, 12, "train").entries);
+        let first = first_of(&manifest, "test");
+        assert_eq!((first.speakers().len(), first.entries.len()), (60, 600));
+        assert!(first.entries.iter().all(|entry| entry.split == "test"));
+
+        manifest.entries.retain(|entry| {
+            matches!(entry.recording, crate::data::Recording::Synthetic { speaker, utterance, .. } if speaker < 2 && utterance < 2)
+        });
+        let extractor = FeatureExtractor::new(&FrontEnd::ge2e_tf()).unwrap();
+        let windows = Windows::Whole;
+        let names = ["a-list".to_owned()];
+        let found = lists(&names, &manifest, "test", &extractor, &windows).unwrap();
+        assert_eq!(found.iter().map(TrialSet::name).collect::<Vec<_>>(), ["test-pairs"]);
+        assert!(lists(&names, &manifest, "dev", &extractor, &windows).unwrap().is_empty());
+        // Where there is a folder of lists, one that is not in it is an error.
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("trials")).unwrap();
+        manifest.root = folder.path().to_owned();
+        assert!(matches!(lists(&names, &manifest, "test", &extractor, &windows), Err(TrainError::Read { .. })));
+    }
 }

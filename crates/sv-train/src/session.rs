@@ -8,9 +8,9 @@ use candle_core::Device;
 use sv_audio::frontend::FeatureExtractor;
 use sv_models::{ModelDir, Plan};
 
-use crate::corpus::{TrainingCorpus, synthetic_trials};
+use crate::corpus::{TrainingCorpus, lists, synthetic_trials};
 use crate::data::{Manifest, Preparation, TrainingData};
-use crate::evaluate::{ProtocolResult, TrialResult, TrialSet, ge2e_protocol};
+use crate::evaluate::{ProtocolResult, TrialResult, ge2e_protocol};
 use crate::recipe::CorpusConfig;
 use crate::report::{EvaluationLine, EvaluationLog, EventFile, MetricLine, MetricsLog};
 use crate::run_dir::{RunDir, milestones};
@@ -187,21 +187,19 @@ pub fn judge(run: &RunDir, recipe: &Recipe, manifest: Option<&Manifest>) -> Resu
         let model = ModelDir::load(&run.model_at(step))?;
         Ok(Plan::new(&model.description().encoder, model.weights())?)
     };
-    let (held_out, lists) = match (&recipe.corpus, manifest) {
+    let (held_out, found) = match (&recipe.corpus, manifest) {
         (CorpusConfig::Synthetic { text, seed, .. }, None) => {
             let (manifest, list) = synthetic_trials((*text).into(), *seed, &extractor, windows)?;
             (Some(manifest), vec![list])
         }
-        (_, manifest) => {
-            let root = manifest.map_or_else(PathBuf::new, |manifest| manifest.root.clone());
-            let lists = recipe.evaluation.test.iter();
-            let lists = lists.map(|name| TrialSet::named(name, &root, &extractor, windows));
-            (None, lists.collect::<Result<_, _>>()?)
+        (CorpusConfig::Manifest { .. }, None) => {
+            return Err(TrainError::NoManifest { recipe: recipe.name.clone() });
         }
+        (_, Some(manifest)) => (None, lists(&recipe.evaluation.test, manifest, "test", &extractor, windows)?),
     };
     let last = plan_at(recipe.steps)?;
     let mut curve = Vec::new();
-    if let Some(list) = lists.first() {
+    if let Some(list) = found.first() {
         for step in std::iter::once(0).chain(milestones(recipe.steps)) {
             if run.model_at(step).is_dir() && curve.last().is_none_or(|(before, _)| *before != step) {
                 curve.push((step, list.evaluate(&plan_at(step)?)?));
@@ -212,6 +210,6 @@ pub fn judge(run: &RunDir, recipe: &Recipe, manifest: Option<&Manifest>) -> Resu
         Some(manifest) => Some(ge2e_protocol(&last, manifest, &extractor, windows, 4, 5, recipe.seed)?),
         None => None,
     };
-    let lists = lists.iter().map(|list| list.evaluate(&last)).collect::<Result<_, _>>()?;
+    let lists = found.iter().map(|list| list.evaluate(&last)).collect::<Result<_, _>>()?;
     Ok(Judgement { curve, lists, protocol })
 }
