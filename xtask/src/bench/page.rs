@@ -61,10 +61,21 @@ pub(crate) fn training_section(page: &mut String, results: &training::Results) -
          product's rate. Made by `cargo xtask bench --training --peers PYTHON`.\n",
         results.torch.as_ref().map_or(String::new(), |version| format!(" {version}")),
     )?;
-    let head =
-        ["network and batch", "ours, s", "PyTorch, s", "ratio", "GFLOP/s", "large product", "share", "loss differs by"];
+    let head = [
+        "network and batch",
+        "ours, s",
+        "PyTorch, s",
+        "ratio",
+        "fastest, ours",
+        "fastest, PyTorch",
+        "GFLOP/s",
+        "large product",
+        "share",
+        "loss differs by",
+    ];
     row(page, &head.map(String::from))?;
     row(page, &head.map(|_| "---".to_owned()))?;
+    let seconds = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.3}"));
     for case in &results.cases {
         let rate = case.operations as f64 / case.ours;
         let ratio = case
@@ -75,8 +86,10 @@ pub(crate) fn training_section(page: &mut String, results: &training::Results) -
             &[
                 case.case.clone(),
                 format!("{:.3}", case.ours),
-                case.pytorch.map_or("-".into(), |theirs| format!("{theirs:.3}")),
+                seconds(case.pytorch),
                 ratio,
+                seconds(case.ours_fastest),
+                seconds(case.pytorch_fastest),
                 format!("{:.0}", rate / 1e9),
                 format!("{:.0}", case.gemm / 1e9),
                 format!("{:.0} % (at least {:.0} %)", 100.0 * rate / case.gemm, 100.0 * case.least_of_gemm),

@@ -45,6 +45,9 @@ pub(crate) struct CaseResult {
     /// Seconds a step.
     pub(crate) ours: f64,
     pub(crate) pytorch: Option<f64>,
+    /// The fastest of each, which other work has disturbed the least.
+    pub(crate) ours_fastest: Option<f64>,
+    pub(crate) pytorch_fastest: Option<f64>,
     /// Floating-point operations a second of the product, sampled beside each step.
     pub(crate) gemm: f64,
     /// Between ours and PyTorch's loss, and norm of the gradients: both computed the same thing.
@@ -177,6 +180,8 @@ impl Timed<'_> {
         Ok(CaseResult {
             case: self.case.to_string(),
             operations: self.step.operations(),
+            ours_fastest: fastest(&self.ours),
+            pytorch_fastest: fastest(&self.pytorch),
             ours: median(self.ours).context("no run")?,
             pytorch: median(self.pytorch),
             gemm: median(self.gemm).context("no run")?,
@@ -186,6 +191,10 @@ impl Timed<'_> {
             least_of_gemm,
         })
     }
+}
+
+fn fastest(seconds: &[f64]) -> Option<f64> {
+    seconds.iter().copied().reduce(f64::min)
 }
 
 /// The TensorFlow code's network, and the values of its windows.
