@@ -198,10 +198,15 @@ pub fn judge(run: &RunDir, recipe: &Recipe, manifest: Option<&Manifest>) -> Resu
         (_, Some(manifest)) => (None, lists(&recipe.evaluation.test, manifest, "test", &extractor, windows)?),
     };
     let last = plan_at(recipe.steps)?;
+    let lists = found.iter().map(|list| list.evaluate(&last)).collect::<Result<Vec<_>, _>>()?;
     let mut curve = Vec::new();
-    if let Some(list) = found.first() {
-        for step in std::iter::once(0).chain(milestones(recipe.steps)) {
-            if run.model_at(step).is_dir() && curve.last().is_none_or(|(before, _)| *before != step) {
+    if let (Some(list), Some(at_the_end)) = (found.first(), lists.first()) {
+        let mut steps: Vec<u64> = std::iter::once(0).chain(milestones(recipe.steps)).collect();
+        steps.dedup();
+        for step in steps {
+            if step == recipe.steps {
+                curve.push((step, at_the_end.clone()));
+            } else if run.model_at(step).is_dir() {
                 curve.push((step, list.evaluate(&plan_at(step)?)?));
             }
         }
@@ -210,6 +215,5 @@ pub fn judge(run: &RunDir, recipe: &Recipe, manifest: Option<&Manifest>) -> Resu
         Some(manifest) => Some(ge2e_protocol(&last, manifest, &extractor, windows, 4, 5, recipe.seed)?),
         None => None,
     };
-    let lists = found.iter().map(|list| list.evaluate(&last)).collect::<Result<_, _>>()?;
     Ok(Judgement { curve, lists, protocol })
 }

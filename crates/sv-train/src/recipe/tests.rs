@@ -169,9 +169,9 @@ fn a_value_of_a_wrong_type_is_an_error_that_names_the_key() {
         assert!(message.contains(key), "{change}: {message}");
     }
     // From a file the line is shown.
-    let text = TINY.replace("steps = 1200\nstandardise", "steps = \"1200\"\nstandardise");
+    let text = TINY.replace("steps = 1500\nstandardise", "steps = \"1500\"\nstandardise");
     let message = Recipe::parse(Path::new("mine.toml"), &text, &[]).expect_err("a string").to_string();
-    assert!(message.contains("line 5") && message.contains("steps = \"1200\""), "{message}");
+    assert!(message.contains("line 5") && message.contains("steps = \"1500\""), "{message}");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn an_impossible_value_is_an_error_that_names_the_key() {
         ("optimizer.clip.norm=0.0", "norm"),
         ("optimizer.method.beta1=1.0", "beta1"),
         ("schedule.rate=-1.0", "rate"),
-        ("schedule.warm_up=1200", "warm_up"),
+        ("schedule.warm_up=1500", "warm_up"),
         ("schedule.steps=0", "`schedule`"),
         ("evaluation.windows.hop=0", "hop"),
         ("evaluation.windows.frames=0", "frames"),
@@ -291,7 +291,7 @@ fn the_hash_changes_with_every_change_and_with_nothing_else() {
     let hash = plain.hash().unwrap();
     assert!(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
     // Neither comments nor the order of keys nor defaults that are spelled out are a change.
-    let commented = format!("# mine\n{}", TINY.replace("seed = 1\nsteps = 1200\n", "steps = 1200\nseed = 1\n"));
+    let commented = format!("# mine\n{}", TINY.replace("seed = 1\nsteps = 1500\n", "steps = 1500\nseed = 1\n"));
     let same = Recipe::parse(Path::new("x"), &commented, &["evaluation.dev=[]".to_owned()]).unwrap();
     assert_eq!(same.hash().unwrap(), hash);
     let mut hashes = vec![hash];
@@ -324,7 +324,7 @@ fn the_hash_changes_with_every_change_and_with_nothing_else() {
 fn the_first_difference_names_its_key_and_both_values() {
     let plain = load("synthetic/td");
     for (change, key, was, is) in [
-        ("steps=9", "steps", "1200", "9"),
+        ("steps=9", "steps", "1500", "9"),
         ("data.sampler.utterances=5", "data.sampler.utterances", "4", "5"),
         ("evaluation.dev=[\"a\"]", "evaluation.dev", "[]", "[\"a\"]"),
         ("encoder.head={ kind = \"linear\", size = 8 }", "encoder.head.kind", "\"none\"", "\"linear\""),
