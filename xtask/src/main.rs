@@ -61,16 +61,16 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// How long cargo, which builds this tool and then waits for it, has been running; none where the system does not say.
+/// How long ago cargo was started, which builds this tool and then becomes it: the time of the build. None where the system
+/// does not say.
 fn since_cargo_began() -> Option<std::time::Duration> {
-    let parent = std::os::unix::process::parent_id();
-    let stat = std::fs::read_to_string(format!("/proc/{parent}/stat")).ok()?;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The name stands in parentheses and may hold anything; the start, in ticks since boot, is the 20th field after it.
-    let (name, rest) = stat.rsplit_once(')')?;
+    let (_, rest) = stat.rsplit_once(')')?;
     let ticks: f64 = rest.split_whitespace().nth(19)?.parse().ok()?;
     let uptime: f64 = std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
     // A hundred ticks a second on every Linux that is not configured otherwise on purpose.
-    name.ends_with("cargo").then(|| std::time::Duration::try_from_secs_f64(uptime - ticks / 100.0).ok())?
+    std::time::Duration::try_from_secs_f64(uptime - ticks / 100.0).ok()
 }
 
 /// The workspace's folder: cargo sets the manifest's at compile time, and this tool is only run where it was built.
