@@ -103,11 +103,13 @@ fn the_text_dependent_recipe_has_every_default_of_the_tensorflow_code() {
 }
 
 #[test]
-fn a_recipe_of_synthetic_voices_decays_its_rate_over_its_own_steps() {
+fn a_recipe_of_synthetic_voices_has_its_rate_down_in_the_last_quarter() {
     for name in ["synthetic/td", "synthetic/ti"] {
         let recipe = load(name);
         let Schedule::Cosine { steps, warm_up, .. } = &recipe.schedule else { panic!("{:?}", recipe.schedule) };
-        assert_eq!((steps.get(), *warm_up), (recipe.steps, 30));
+        // The rate is down in the last quarter, so that the figures at 75 and 100 % of the steps are close.
+        assert!((3 * recipe.steps / 4..=recipe.steps).contains(&steps.get()), "{steps} of {}", recipe.steps);
+        assert_eq!(*warm_up, 30);
         assert!(matches!(recipe.corpus, CorpusConfig::Synthetic { .. }));
         let ObjectiveConfig::Ge2e(loss) = &recipe.objective else { panic!("{:?}", recipe.objective) };
         assert_eq!(loss.reduction, Reduction::Mean);
