@@ -36,6 +36,8 @@ enum Task {
     },
     /// Train, measure and draw: without arguments on synthesised voices, with a corpus on that
     Reproduce(reproduce::Arguments),
+    /// Write docs/results.md again from docs/results/
+    Results,
     /// List a corpus in its published layout as a manifest
     Data(data::Arguments),
     /// Measure against peers in the same run and write docs/results.md's section
@@ -56,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         }
         Task::Golden { python } => golden::rebuild(&root, &python),
         Task::Reproduce(arguments) => reproduce::run(&root, &arguments, since_cargo_began()),
+        Task::Results => results::write_page(&root),
         Task::Data(arguments) => data::run(&arguments),
         Task::Bench(arguments) => bench::run(&root, &arguments),
     }
