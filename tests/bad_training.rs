@@ -273,10 +273,11 @@ fn recordings_that_are_needed_and_not_there_are_named() {
     assert!(matches!(refusal(&of_manifest(&[own], None)), TrainError::NoManifest { .. }));
     let error = refusal(&of_manifest(&[&own.replace("train", "trian")], Some(manifest.clone())));
     assert!(error.to_string().contains("`trian`"), "{error}");
+    // A corpus with lists, but not this one. (One without any is judged by the pairs of its splits: `corpus.rs`.)
     let few = "data.sampler.speakers=2";
+    fs::create_dir(home.path().join("trials")).unwrap();
     let error = refusal(&of_manifest(&[few, "evaluation.dev=[\"mine\"]"], Some(manifest.clone())));
     assert!(matches!(error, TrainError::Read { .. }) && error.to_string().contains("trials/mine.txt"), "{error}");
-    fs::create_dir(home.path().join("trials")).unwrap();
     let list = home.path().join("trials/mine.txt");
     fs::write(&list, "1 s0-0.wav s0-1.wav\n0 s0-0.wav gone.wav\n").unwrap();
     let error = refusal(&of_manifest(&[few, "evaluation.dev=[\"mine\"]"], Some(manifest.clone())));
