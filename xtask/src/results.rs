@@ -51,7 +51,9 @@ pub(crate) fn write_page(root: &Path) -> anyhow::Result<()> {
             Results::Training(results) => runs.push(results),
         }
     }
-    reproduce::page::section(&mut page, &runs)?;
+    let baselines = root.join("docs/baselines.json");
+    let baselines = serde_json::from_str(&read(&baselines)?).with_context(|| baselines.display().to_string())?;
+    reproduce::page::section(&mut page, &runs, &baselines)?;
     for results in &embedding {
         bench::page::section(&mut page, results)?;
     }

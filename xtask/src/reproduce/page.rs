@@ -1,8 +1,9 @@
 //! What trainings found, as tables: on the terminal after a demonstration, and in `docs/results.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use serde::Deserialize;
 use speaker_verification::train::report::RunSummary;
 
 use super::RunResult;
@@ -48,13 +49,44 @@ pub(crate) fn print(told: &[RunSummary]) {
     }
 }
 
-/// The section of `docs/results.md` about trainings: a table a corpus, a row a list and recipe, seeds side by side.
-pub(crate) fn section(page: &mut String, runs: &[RunResult]) -> anyhow::Result<()> {
+/// Figures of systems that were not trained here, on the same lists: `docs/baselines.json`.
+#[derive(Deserialize)]
+pub(crate) struct Baselines {
+    /// Who measured them, and how.
+    source: String,
+    /// By list, then by system.
+    lists: BTreeMap<String, BTreeMap<String, BaselineFigure>>,
+}
+
+/// In per cent.
+#[derive(Deserialize)]
+struct BaselineFigure {
+    eer: f64,
+    interval: [f64; 2],
+}
+
+impl Baselines {
+    /// Names of the systems, sorted.
+    fn systems(&self) -> BTreeSet<&str> {
+        self.lists.values().flat_map(|systems| systems.keys().map(String::as_str)).collect()
+    }
+
+    fn cell(&self, list: &str, system: &str) -> String {
+        self.lists.get(list).and_then(|systems| systems.get(system)).map_or_else(
+            || "-".to_owned(),
+            |figure| format!("{:.1} ({:.1}-{:.1})", figure.eer, figure.interval[0], figure.interval[1]),
+        )
+    }
+}
+
+/// The section of `docs/results.md` about trainings: a table a recipe, a row a list, seeds and baselines side by side.
+pub(crate) fn section(page: &mut String, runs: &[RunResult], baselines: &Baselines) -> anyhow::Result<()> {
     if runs.is_empty() {
         return Ok(());
     }
     page.push_str("\n## Trained here\n\n");
     page.push_str("EER in per cent at the last step, 95 % interval over speakers in brackets; one column a seed. Test lists are scored once a finished run; all choices were made on the dev lists. Made by `cargo xtask reproduce RECIPE --corpus MANIFEST --root DATA --seeds 1,2,3`.\n");
+    writeln!(page, "\nThe last columns were not trained here: {}.", baselines.source)?;
     let mut by_name: BTreeMap<&str, Vec<&RunResult>> = BTreeMap::new();
     for run in runs {
         by_name.entry(&run.name).or_default().push(run);
@@ -75,8 +107,9 @@ pub(crate) fn section(page: &mut String, runs: &[RunResult]) -> anyhow::Result<(
             first.recipe_hash.get(..12).unwrap_or(&first.recipe_hash),
             if first.changes.is_empty() { String::new() } else { format!("; changed: {}", first.changes.join(", ")) },
         )?;
-        let seeds = runs.iter().map(|run| format!("seed {}", run.seed));
-        let head: Vec<String> = std::iter::once("test list".to_owned()).chain(seeds).collect();
+        let mut head = vec!["test list".to_owned()];
+        head.extend(runs.iter().map(|run| format!("seed {}", run.seed)));
+        head.extend(baselines.systems().into_iter().map(str::to_owned));
         row(page, &head)?;
         row(page, &vec!["---".to_owned(); head.len()])?;
         let mut lists: Vec<&str> = Vec::new();
@@ -95,10 +128,13 @@ pub(crate) fn section(page: &mut String, runs: &[RunResult]) -> anyhow::Result<(
                     }
                 },
             };
-            let cells: Vec<String> = std::iter::once(list.to_owned()).chain(runs.iter().map(cell)).collect();
+            let mut cells = vec![list.to_owned()];
+            cells.extend(runs.iter().map(cell));
+            cells.extend(baselines.systems().into_iter().map(|system| baselines.cell(list, system)));
             row(page, &cells)?;
         }
         page.push_str("\nOn the way, dev lists (EER in per cent by step):\n\n");
+        let dev: BTreeSet<&str> = runs.iter().flat_map(|run| run.curve.iter().map(|line| &*line.list)).collect();
         for run in runs {
             let mut by_list: BTreeMap<&str, Vec<String>> = BTreeMap::new();
             for line in &run.curve {
@@ -107,6 +143,11 @@ pub(crate) fn section(page: &mut String, runs: &[RunResult]) -> anyhow::Result<(
             for (list, points) in by_list {
                 writeln!(page, "- seed {}, {list}: {}", run.seed, points.join(", "))?;
             }
+        }
+        for (list, system) in
+            dev.iter().flat_map(|list| baselines.systems().into_iter().map(move |system| (list, system)))
+        {
+            writeln!(page, "- {system}, {list}: {}", baselines.cell(list, system))?;
         }
     }
     Ok(())
