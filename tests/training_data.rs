@@ -8,13 +8,13 @@ use std::sync::Arc;
 use common::data::data_dir;
 use sv_audio::Waveform;
 use sv_audio::augment::{self, AugmentConfig};
-use sv_audio::frontend::FrontEnd;
-use sv_audio::synth::Corpus;
+use sv_audio::frontend::{FeatureExtractor, FrontEnd};
+use sv_audio::synth::{Corpus, Speaker};
 use sv_train::TrainError;
 use sv_train::data::{
-    AugmentationConfig, Batch, Classes, CropConfig, DataConfig, DataError, Draw, Entry, FeatureOffsetConfig, Loader,
-    Manifest, NoiseConfig, NoiseSource, Preparation, PreparationConfig, Recording, SamplerConfig, Selection, TakeFrom,
-    TrainingData, synthetic,
+    AugmentationConfig, Batch, Classes, CropConfig, CropEdges, DataConfig, DataError, Draw, Entry, FeatureOffsetConfig,
+    Loader, Manifest, NoiseConfig, NoiseSource, Preparation, PreparationConfig, Recording, SamplerConfig, Selection,
+    TakeFrom, TrainingData, synthetic,
 };
 
 fn config(draw: Draw) -> DataConfig {
@@ -22,9 +22,10 @@ fn config(draw: Draw) -> DataConfig {
         classes: Classes::Speaker,
         preparation: PreparationConfig::Whole { trim_db: None, least_frames: 40 },
         sampler: SamplerConfig { speakers: 3, utterances: 2, draw, phrases_together: false },
-        crop: CropConfig { frames: [50, 60], from: TakeFrom::Random },
+        crop: CropConfig { frames: [50, 60], from: TakeFrom::Random, edges: CropEdges::Recording },
         noise: None,
         augmentation: None,
+        copies: vec![],
         feature_offset: None,
         memory_mib: 64,
     }
@@ -250,7 +251,7 @@ fn short_pieces_are_repeated_from_their_start_and_counted() {
     let (_folder, manifest) = folder(6, 3);
     let mut long = config(Draw::Distinct);
     // 1 s has 101 frames.
-    long.crop = CropConfig { frames: [250, 250], from: TakeFrom::Random };
+    long.crop = CropConfig { frames: [250, 250], from: TakeFrom::Random, edges: CropEdges::Recording };
     let (data, report) = prepare(&manifest, &long, None);
     assert_eq!(report.short_pieces, 6);
     let batch = data.batch(1, 1).unwrap();
@@ -295,6 +296,61 @@ fn the_feature_offset_is_constant_over_a_row_and_moves_no_other_draw() {
     }
 }
 
+#[test]
+fn copies_stand_beside_their_originals_with_the_same_classes_and_places() {
+    let gain =
+        AugmentConfig { gain: Some(augment::Gain { probability: 1.0, db: [6.0, 6.0] }), ..AugmentConfig::default() };
+    let copy = |effects| AugmentationConfig { effects, noise_folders: vec![], impulse_response_folders: vec![] };
+    let mut with_copies = config(Draw::Shuffled);
+    with_copies.sampler.utterances = 1;
+    let (plain, _) = prepare(&voices(), &with_copies, None);
+    with_copies.copies = vec![copy(gain), copy(AugmentConfig::default())];
+    assert_eq!(with_copies.rows(), 9);
+    let (data, _) = prepare(&voices(), &with_copies, None);
+    for (one, alone) in batches(&data).iter().zip(&batches(&plain)) {
+        assert_eq!((one.rows, alone.rows, one.frames), (9, 3, alone.frames));
+        assert_eq!((&one.classes[3..6], &one.pieces[6..9]), (&*alone.classes, &*alone.pieces));
+        let parts: Vec<&[f32]> = one.features.chunks(3 * one.frames * one.bins).collect();
+        // Features are log10 energies: 6 dB are 0.6 of them where speech is far above the offset under the logarithm.
+        let louder = parts[1].iter().zip(parts[0]).map(|(copy, original)| f64::from(copy - original));
+        let most = louder.fold(0.0, f64::max);
+        assert!((most - 0.6).abs() < 0.01, "{most}");
+        for (original, kept) in parts[0].iter().zip(parts[2]).chain(parts[0].iter().zip(&alone.features)) {
+            assert!((original - kept).abs() < 1e-4, "{original} and {kept}");
+        }
+    }
+}
+
+#[test]
+fn a_row_that_is_cut_out_has_the_features_of_a_recording_of_its_length() {
+    let mut cut = config(Draw::Distinct);
+    cut.crop = CropConfig { frames: [40, 40], from: TakeFrom::Start, edges: CropEdges::Cut };
+    let mut front_end = FrontEnd::ge2e_tf();
+    front_end.cmn = Some(sv_audio::frontend::Cmn::Utterance);
+    let (data, _) = TrainingData::prepare(&voices(), &cut, &front_end, None, &|_, _| {}).unwrap();
+    let extractor = FeatureExtractor::new(&front_end).unwrap();
+    let batch = data.batch(9, 0).unwrap();
+    for (row, piece) in batch.features.chunks(40 * 40).zip(&batch.pieces) {
+        let Recording::Synthetic { corpus, seed, speaker, utterance } =
+            voices().entries[piece.recording as usize].recording
+        else {
+            panic!("voices are synthetic")
+        };
+        let wave = extractor.prepare(&Speaker::draw(seed, corpus, speaker).utterance(utterance)).unwrap();
+        // 40 centred frames of 80 samples take 39 x 80.
+        let recording = Waveform::new(wave.samples()[..39 * 80].to_vec(), 8_000).unwrap();
+        let features = extractor.features(&recording).unwrap();
+        let largest = features.view().iter().zip(row).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(features.frames() == 40 && largest < 1e-6, "{largest}");
+    }
+    // Longer than the recording: its samples again from the start.
+    cut.crop.frames = [500, 500];
+    let (data, report) = TrainingData::prepare(&voices(), &cut, &front_end, None, &|_, _| {}).unwrap();
+    assert_eq!(report.short_pieces, 12);
+    let batch = data.batch(9, 0).unwrap();
+    assert!(batch.features.iter().all(|value| value.is_finite()));
+}
+
 fn augmented(effects: AugmentConfig, draw: Draw) -> DataConfig {
     let augmentation = AugmentationConfig { effects, noise_folders: vec![], impulse_response_folders: vec![] };
     DataConfig { augmentation: Some(augmentation), ..config(draw) }
@@ -303,7 +359,7 @@ fn augmented(effects: AugmentConfig, draw: Draw) -> DataConfig {
 #[test]
 fn augmentation_without_effects_moves_no_bit_wherever_crops_lie() {
     for from in [TakeFrom::Start, TakeFrom::Random, TakeFrom::End] {
-        let crop = CropConfig { frames: [50, 130], from };
+        let crop = CropConfig { frames: [50, 130], from, edges: CropEdges::Recording };
         let (plain, _) = prepare(&voices(), &DataConfig { crop: crop.clone(), ..config(Draw::Crops) }, None);
         let nothing = DataConfig { crop, ..augmented(AugmentConfig::default(), Draw::Crops) };
         let (nothing, _) = prepare(&voices(), &nothing, None);
@@ -346,7 +402,7 @@ fn speech_made_faster_is_taken_from_more_of_the_piece() {
         // A piece of 121 frames gives 60 at twice the speed.
         for (frames, repeated) in [(40, 0), (60, 0), (61, 6)] {
             let effects = AugmentConfig { speed: speed.clone(), ..AugmentConfig::default() };
-            let crop = CropConfig { frames: [frames, frames], from };
+            let crop = CropConfig { frames: [frames, frames], from, edges: CropEdges::Recording };
             let (data, _) = prepare(&voices(), &DataConfig { crop, ..augmented(effects, Draw::Distinct) }, None);
             assert_eq!(data.batch(9, 0).unwrap().repeated, repeated, "{frames} {from:?}");
         }
@@ -403,7 +459,7 @@ fn impossible_settings_are_named() {
         draw: Draw::Distinct,
         phrases_together,
     };
-    let crop = |frames| CropConfig { frames, from: TakeFrom::Start };
+    let crop = |frames| CropConfig { frames, from: TakeFrom::Start, edges: CropEdges::Recording };
     let split = |top_db, frames| PreparationConfig::Split { top_db, frames };
     for (bad, name) in [
         (DataConfig { sampler: sampler(0, 1, false), ..base.clone() }, "sampler.speakers"),
@@ -480,7 +536,7 @@ fn the_real_corpus_is_listed_and_prepared_as_its_readme_counts() {
         config.preparation = rule;
         config.sampler =
             SamplerConfig { speakers: 4, utterances: 5, draw: Draw::WithReplacement, phrases_together: false };
-        config.crop = CropConfig { frames: [frames, frames], from: TakeFrom::Start };
+        config.crop = CropConfig { frames: [frames, frames], from: TakeFrom::Start, edges: CropEdges::Recording };
         let (data, report) = prepare(&few, &config, None);
         assert_eq!(report.frames, report.pieces as u64 * frames as u64);
         assert!(report.pieces > 0 && report.without_piece < 500, "{report:?}");

@@ -35,6 +35,12 @@ pub struct AugmentConfig {
     /// A telephone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub codec: Option<Codec>,
+    /// Narrow bands are lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped_bands: Option<DroppedBands>,
+    /// Stretches are lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped_chunks: Option<DroppedChunks>,
 }
 
 /// Faster or slower by resampling: pitch and formants move along.
@@ -131,6 +137,35 @@ pub struct Codec {
     pub probability: f64,
 }
 
+/// Some narrow bands are filtered out, each a twentieth of half the rate to either side of its centre.
+///
+/// # Source
+/// SpeechBrain 1.0.3, `augment/time_domain.py: DropFreq`: 1 to 3 bands, filters of 101 taps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DroppedBands {
+    /// See [`Speed::probability`].
+    pub probability: f64,
+    /// Least and greatest number of bands, 0 to 32, each number as likely.
+    pub count: [usize; 2],
+}
+
+/// Some stretches are silent.
+///
+/// # Source
+/// SpeechBrain 1.0.3, `augment/time_domain.py: DropChunk`: 1 to 5 stretches of 1,000 to 2,000 samples at 16 kHz.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DroppedChunks {
+    /// See [`Speed::probability`].
+    pub probability: f64,
+    /// Least and greatest number of stretches, 0 to 100, each number as likely. They may overlap.
+    pub count: [usize; 2],
+    /// Least and greatest number of samples of each, up to 10,000,000; of a recording that is no longer than the greatest, the
+    /// stretch that is drawn begins at its start.
+    pub samples: [usize; 2],
+}
+
 impl AugmentConfig {
     /// Refuses settings out of the ranges above, for recordings at `rate_hz`.
     ///
@@ -150,6 +185,8 @@ impl AugmentConfig {
             ("augmentation.gain.probability", self.gain.as_ref().map(|effect| effect.probability)),
             ("augmentation.clipping.probability", self.clipping.as_ref().map(|effect| effect.probability)),
             ("augmentation.codec.probability", self.codec.as_ref().map(|effect| effect.probability)),
+            ("augmentation.dropped_bands.probability", self.dropped_bands.as_ref().map(|effect| effect.probability)),
+            ("augmentation.dropped_chunks.probability", self.dropped_chunks.as_ref().map(|effect| effect.probability)),
         ];
         for (name, probability) in probabilities {
             if let Some(probability) = probability.filter(|probability| !(0.0..=1.0).contains(probability)) {
@@ -197,6 +234,20 @@ impl AugmentConfig {
         }
         if let Some(gain) = &self.gain {
             within("augmentation.gain.db", gain.db, [-100.0, 100.0], DECIBELS[2])?;
+        }
+        let numbers = |name, range: [usize; 2], most, allowed| {
+            if range[0] <= range[1] && range[1] <= most {
+                return Ok(());
+            }
+            Err(AudioError::Setting { name, value: format!("{range:?}"), allowed })
+        };
+        if let Some(bands) = &self.dropped_bands {
+            numbers("augmentation.dropped_bands.count", bands.count, 32, "[least, greatest], 0 to 32")?;
+        }
+        if let Some(chunks) = &self.dropped_chunks {
+            numbers("augmentation.dropped_chunks.count", chunks.count, 100, "[least, greatest], 0 to 100")?;
+            let allowed = "[least, greatest], 0 to 10000000 samples";
+            numbers("augmentation.dropped_chunks.samples", chunks.samples, 10_000_000, allowed)?;
         }
         if let Some(clipping) = &self.clipping {
             let allowed = "[least, greatest], 0.001 to 1";

@@ -19,11 +19,12 @@
 //! ```
 //!
 //! Effects come in the order in which sound meets them: the voice (speed), the room, other sounds, the microphone (bands,
-//! equaliser, gain), the line (clipping, codec). Each happens with a probability of its own.
+//! equaliser, gain), the line (clipping, codec, lost bands and stretches). Each happens with a probability of its own.
 
 mod config;
 mod convolve;
 mod draw;
+mod dropped;
 mod filters;
 mod room;
 #[cfg(test)]
@@ -32,7 +33,8 @@ mod tests;
 use rand::Rng;
 
 pub use config::{
-    AugmentConfig, BandLimit, Clipping, Codec, Equaliser, Gain, ImpulseResponses, Noise, Reverberation, Speed,
+    AugmentConfig, BandLimit, Clipping, Codec, DroppedBands, DroppedChunks, Equaliser, Gain, ImpulseResponses, Noise,
+    Reverberation, Speed,
 };
 
 use crate::resample::{ResamplePlan, Resampler};
@@ -135,6 +137,8 @@ impl Augmenter {
             gain,
             clipping,
             codec,
+            dropped_bands,
+            dropped_chunks,
         } = &self.config;
         if let Some(Speed { probability, .. }) = speed
             && happens(*probability, generator)
@@ -186,6 +190,16 @@ impl Augmenter {
             && happens(*probability, generator)
         {
             samples = self.through_the_telephone(samples)?;
+        }
+        if let Some(bands) = dropped_bands
+            && happens(bands.probability, generator)
+        {
+            samples = dropped::without_bands(samples, bands.count, generator);
+        }
+        if let Some(chunks) = dropped_chunks
+            && happens(chunks.probability, generator)
+        {
+            dropped::silence_chunks(&mut samples, chunks.count, chunks.samples, generator);
         }
         Waveform::new(samples, self.rate_hz)
     }

@@ -44,6 +44,14 @@ fn each() -> Vec<(&'static str, AugmentConfig)> {
                 ..none()
             },
         ),
+        ("dropped bands", AugmentConfig { dropped_bands: Some(DroppedBands { probability, count: [1, 3] }), ..none() }),
+        (
+            "dropped chunks",
+            AugmentConfig {
+                dropped_chunks: Some(DroppedChunks { probability, count: [1, 5], samples: [1_000, 2_000] }),
+                ..none()
+            },
+        ),
         ("impulse response", AugmentConfig { impulse_responses: Some(ImpulseResponses { probability }), ..none() }),
         ("noise", AugmentConfig { noise: Some(Noise { probability, snr_db: [5.0, 20.0] }), ..none() }),
         (
@@ -79,6 +87,8 @@ fn all() -> AugmentConfig {
             gain: one.gain.or(all.gain),
             clipping: one.clipping.or(all.clipping),
             codec: one.codec.or(all.codec),
+            dropped_bands: one.dropped_bands.or(all.dropped_bands),
+            dropped_chunks: one.dropped_chunks.or(all.dropped_chunks),
         };
     }
     all

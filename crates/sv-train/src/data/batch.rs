@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::pieces::{Piece, PieceContent};
-use super::{DataError, TrainingData};
+use super::{CropEdges, DataError, TrainingData};
 use crate::TrainError;
 
-/// What one training step takes: N classes with M rows each, rows of one class after the other.
+/// What one training step takes: N classes with M rows each, rows of one class after the other; then as many copies of them
+/// as the recipe has, each with effects of its own.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Batch {
     /// (B, T, F) values, row-major: row, frame, band.
     pub features: Vec<f32>,
-    /// B = N * M, rows.
+    /// B = N * M * (1 + copies), rows.
     pub rows: usize,
     /// T, frames of each row.
     pub frames: usize,
@@ -24,7 +25,7 @@ pub struct Batch {
     pub classes: Vec<u32>,
     /// N, classes.
     pub speakers: usize,
-    /// M, rows of each class.
+    /// M, rows of each class, not counting copies.
     pub utterances: usize,
     /// B pieces: what each row was cut from; [`TrainingData::describe`] names them.
     pub pieces: Vec<PieceId>,
@@ -51,7 +52,9 @@ impl TrainingData {
     /// [`DataError::Changed`]. [`DataError::Audio`] where noise makes samples beyond what the front end takes.
     pub fn batch(&self, seed: u64, step: u64) -> Result<Batch, TrainError> {
         let drawn = self.sampler.draw(seed, step);
-        let (rows, frames, bins) = (drawn.len(), self.config.crop.length(seed, step), self.bins());
+        let originals = drawn.len();
+        let rows = originals * (1 + self.config.copies.len());
+        let (frames, bins) = (self.config.crop.length(seed, step), self.bins());
         let mut batch = Batch {
             features: vec![0.0; rows * frames * bins],
             rows,
@@ -65,7 +68,8 @@ impl TrainingData {
         };
         // Recordings that are not in memory are read once, however many rows they give.
         let mut fetched: HashMap<u32, Arc<Vec<Piece>>> = HashMap::new();
-        for (row, (values, (class, id))) in batch.features.chunks_exact_mut(frames * bins).zip(drawn).enumerate() {
+        let places = batch.features.chunks_exact_mut(frames * bins).zip(drawn.iter().cycle());
+        for (row, (values, &(class, id))) in places.enumerate() {
             let pieces = match fetched.get(&id.recording) {
                 Some(pieces) => pieces,
                 None => {
@@ -74,7 +78,7 @@ impl TrainingData {
                 }
             };
             let piece = &pieces[id.piece as usize];
-            let key = RowKey { seed, step, row, frames };
+            let key = RowKey { seed, step, row, frames, original: row % originals, copy: row / originals };
             let filled = bins * self.crop(piece, values, key)?;
             for place in filled..values.len() {
                 values[place] = values[place - filled];
@@ -100,12 +104,18 @@ impl TrainingData {
 
     /// Writes the features of a row, or its first part, and gives the number of frames written.
     fn crop(&self, piece: &Piece, values: &mut [f32], key: RowKey) -> Result<usize, DataError> {
-        let RowKey { seed, step, row, frames } = key;
+        let RowKey { seed, step, row, frames, original, .. } = key;
         let extractor = &self.preparer.extractor;
         // What makes speech faster needs more of it.
-        let range = self.config.crop.place(seed, step, row, piece.frames, self.waves.stretched(frames));
+        let range = self.config.crop.place(seed, step, original, piece.frames, self.waves.stretched(frames));
         let (features, rows) = match &piece.content {
             PieceContent::Features(features) => (Cow::Borrowed(features), range),
+            PieceContent::Waveform(samples) if self.config.crop.edges == CropEdges::Cut => {
+                let first = (range.start + piece.lead) * extractor.front_end().hop;
+                let made = self.waves.cut_row(extractor, samples.get(first..).unwrap_or_default(), key);
+                let features = made.map_err(DataError::audio(format!("row {row} of step {step}")))?;
+                (Cow::Owned(features.into_inner()), 0..frames)
+            }
             PieceContent::Waveform(samples) => {
                 let range = range.start + piece.lead..range.end + piece.lead;
                 let made = self.waves.row(extractor, samples, range, self.config.crop.from, key);
@@ -121,11 +131,15 @@ impl TrainingData {
     }
 }
 
-/// What the streams of a row are keyed by, and the frames of each row.
+/// What the streams of a row are keyed by, and the frames of each row. All copies of a row are of one place.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowKey {
     pub(super) seed: u64,
     pub(super) step: u64,
     pub(super) row: usize,
     pub(super) frames: usize,
+    /// The row that this is a copy of, itself if it is none.
+    pub(super) original: usize,
+    /// 0 of originals.
+    pub(super) copy: usize,
 }

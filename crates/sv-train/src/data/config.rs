@@ -26,6 +26,10 @@ pub struct DataConfig {
     /// Rooms, noise, microphones and telephones, drawn for each row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augmentation: Option<AugmentationConfig>,
+    /// Further copies of every row, each with effects of its own, all from the same crop: copy k of all rows stands after
+    /// copy k - 1 of all, with the same classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<AugmentationConfig>,
     /// A random colouring of the features of each row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_offset: Option<FeatureOffsetConfig>,
@@ -122,6 +126,9 @@ pub enum Draw {
     WithReplacement,
     /// M crops, of different recordings as long as there are some, then again: a class with one recording will do.
     Crops,
+    /// All recordings in random order, each once an epoch, whoever they are of: `speakers` is the number of rows, `utterances`
+    /// is 1. What is left at the end of an epoch is less than a batch and is not drawn.
+    Shuffled,
 }
 
 /// Which frames of a piece make a row.
@@ -132,6 +139,28 @@ pub struct CropConfig {
     pub frames: [usize; 2],
     /// Where in the piece. A piece that is shorter is repeated from its start until the row is full.
     pub from: TakeFrom,
+    /// What its first and last frames see beyond it.
+    #[serde(default, skip_serializing_if = "CropEdges::is_default")]
+    pub edges: CropEdges,
+}
+
+/// What the first and last frames of a row see, and what its mean and its loudest value are taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CropEdges {
+    /// The recording as it goes on there: a row is what the recording's features have at this place.
+    #[default]
+    Recording,
+    /// What the front end puts beyond the ends of a recording: the samples of a row are cut out and are a recording of their
+    /// own, so that a row has the very features that a recording of this length would have. Samples are kept, and features
+    /// computed for each batch.
+    Cut,
+}
+
+impl CropEdges {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where in a piece a crop lies.
@@ -221,6 +250,8 @@ impl DataConfig {
     pub const MAX_FRAMES: usize = 60_000;
     /// Most rows of a batch.
     pub const MAX_ROWS: usize = 1 << 20;
+    /// Most copies of a row.
+    pub const MAX_COPIES: usize = 32;
 
     /// Refuses values that are impossible, or that ask for unbounded memory.
     ///
@@ -247,6 +278,14 @@ impl DataConfig {
         if speakers == 0 || utterances == 0 || rows > Self::MAX_ROWS {
             let value = format!("{speakers} with utterances = {utterances}");
             return Err(refuse("sampler.speakers", value, "at least 1 each, and at most 1048576 rows together"));
+        }
+        let all = rows.saturating_mul(1 + self.copies.len());
+        if self.copies.len() > Self::MAX_COPIES || all > Self::MAX_ROWS {
+            return Err(refuse("copies", self.copies.len(), "at most 32, and at most 1048576 rows together"));
+        }
+        if self.sampler.draw == Draw::Shuffled && (utterances != 1 || phrases_together) {
+            let value = format!("{utterances}, phrases_together = {phrases_together}");
+            return Err(refuse("sampler.utterances", value, "1 and phrases apart where draw = \"shuffled\""));
         }
         if phrases_together && self.classes != Classes::SpeakerAndPhrase {
             return Err(refuse("sampler.phrases_together", true, "false unless classes = \"speaker-and-phrase\""));
@@ -285,7 +324,7 @@ impl DataConfig {
             Some(NoiseSource::Twin { clean, noisy, .. }) => folders.extend([clean, noisy]),
             Some(NoiseSource::White { .. }) | None => {}
         }
-        if let Some(augmentation) = &mut config.augmentation {
+        for augmentation in config.augmentation.iter_mut().chain(&mut config.copies) {
             folders.extend(&mut augmentation.noise_folders);
             folders.extend(&mut augmentation.impulse_response_folders);
         }
@@ -295,10 +334,19 @@ impl DataConfig {
         config
     }
 
+    /// Rows of a batch, copies included.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.sampler.speakers * self.sampler.utterances * (1 + self.copies.len())
+    }
+
     /// Whether waves are kept and features computed for each batch, because something is done to the waves of a step.
     #[must_use]
     pub fn keeps_waveforms(&self) -> bool {
-        self.noise.is_some() || self.augmentation.is_some()
+        self.noise.is_some()
+            || self.augmentation.is_some()
+            || !self.copies.is_empty()
+            || self.crop.edges == CropEdges::Cut
     }
 }
 

@@ -30,11 +30,12 @@ impl CropConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::CropEdges;
     use std::collections::BTreeSet;
 
     #[test]
     fn lengths_reach_both_bounds_and_places_both_ends() {
-        let crop = CropConfig { frames: [3, 5], from: TakeFrom::Random };
+        let crop = CropConfig { frames: [3, 5], from: TakeFrom::Random, edges: CropEdges::Recording };
         let lengths: BTreeSet<usize> = (0..100).map(|step| crop.length(1, step)).collect();
         assert_eq!(lengths, BTreeSet::from([3, 4, 5]));
         let starts: BTreeSet<usize> = (0..100).map(|row| crop.place(1, 0, row, 6, 4).start).collect();
@@ -43,7 +44,11 @@ mod tests {
 
     #[test]
     fn crops_start_or_end_with_the_piece_and_never_leave_it() {
-        let [start, end] = [TakeFrom::Start, TakeFrom::End].map(|from| CropConfig { frames: [4, 4], from });
+        let [start, end] = [TakeFrom::Start, TakeFrom::End].map(|from| CropConfig {
+            frames: [4, 4],
+            from,
+            edges: CropEdges::Recording,
+        });
         assert_eq!((start.place(1, 0, 0, 9, 4), end.place(1, 0, 0, 9, 4)), (0..4, 5..9));
         assert_eq!((start.place(1, 0, 0, 3, 4), end.place(1, 0, 0, 3, 4)), (0..3, 0..3));
     }

@@ -29,8 +29,8 @@ mod wave_rows;
 
 pub use batch::{Batch, PieceId};
 pub use config::{
-    AugmentationConfig, Classes, CropConfig, DataConfig, Draw, FeatureOffsetConfig, NoiseConfig, NoiseSource,
-    PreparationConfig, SamplerConfig, TakeFrom,
+    AugmentationConfig, Classes, CropConfig, CropEdges, DataConfig, Draw, FeatureOffsetConfig, NoiseConfig,
+    NoiseSource, PreparationConfig, SamplerConfig, TakeFrom,
 };
 pub use corpora::{synthetic, vctk, voxceleb};
 pub use error::DataError;

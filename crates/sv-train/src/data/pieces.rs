@@ -80,7 +80,11 @@ pub(super) fn cut_waveforms(extractor: &FeatureExtractor, wave: &Waveform, rule:
     let pieces = cuts.into_iter().map(|cut| {
         let stretch = &wave.samples()[cut.samples];
         let frames = cut.frames.len();
-        let (samples, lead) = samples_of(extractor.front_end(), cut.frames, stretch.len());
+        let whole = frames == extractor.frames(stretch.len());
+        let (samples, lead) = match whole {
+            true => (0..stretch.len(), 0),
+            false => samples_of(extractor.front_end(), cut.frames, stretch.len()),
+        };
         Piece { content: PieceContent::Waveform(stretch[samples].to_vec()), lead, frames }
     });
     pieces.collect()

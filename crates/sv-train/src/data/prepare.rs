@@ -125,8 +125,7 @@ impl TrainingData {
             cache: cache.map(Cache::open).transpose()?,
         };
         let longest = config.crop.frames[1];
-        let rows = config.sampler.speakers * config.sampler.utterances;
-        let span = rows.saturating_mul(longest).saturating_mul(front_end.hop).saturating_add(front_end.n_fft);
+        let span = config.rows().saturating_mul(longest).saturating_mul(front_end.hop).saturating_add(front_end.n_fft);
         let waves = WaveRows::load(config, front_end, span)?;
 
         let mut classes: BTreeMap<String, Class> = BTreeMap::new();

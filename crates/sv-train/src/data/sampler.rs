@@ -1,6 +1,7 @@
 //! Who is in a batch: classes without repetition, and rows of each.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{DataError, Draw, PieceId, SamplerConfig};
 use crate::{Purpose, Stream};
@@ -14,7 +15,14 @@ pub(super) struct Sampler {
     classes: Vec<Class>,
     /// With phrases together: the classes of each speaker who has two or more.
     together: Vec<Vec<usize>>,
+    /// When shuffled: the class of each recording, the recording and its number of pieces.
+    recordings: Vec<(u32, u32, u32)>,
+    /// The order of the last epoch that was drawn from.
+    order: Mutex<Option<(EpochKey, Arc<Vec<usize>>)>>,
 }
+
+/// A seed and the number of an epoch.
+type EpochKey = (u64, u64);
 
 /// A class: its recordings that have a piece, and how many each has.
 #[derive(Debug, Default, Clone)]
@@ -53,18 +61,40 @@ impl Sampler {
             together = places.into_values().collect();
         }
         dropped.sort_unstable();
+        let shuffled = config.draw == Draw::Shuffled;
+        if shuffled {
+            qualified.retain(|_, class| !class.recordings.is_empty());
+            let have = qualified.values().map(|class| class.recordings.len()).sum();
+            if have < need {
+                let first = dropped.iter().take(5).cloned().collect();
+                return Err(DataError::TooFewClasses { what: "recordings", have, need, dropped: dropped.len(), first });
+            }
+        }
         let have = if config.phrases_together { together.len() } else { qualified.len() };
-        if have < need {
+        if have < need && !shuffled {
             let first = dropped.iter().take(5).cloned().collect();
             return Err(DataError::TooFewClasses { what, have, need, dropped: dropped.len(), first });
         }
-        let (names, classes) = qualified.into_iter().unzip();
-        Ok((Self { config: config.clone(), names, classes, together }, dropped))
+        let (names, classes): (Vec<String>, Vec<Class>) = qualified.into_iter().unzip();
+        let mut recordings = Vec::new();
+        if shuffled {
+            for (class, of_class) in classes.iter().enumerate() {
+                recordings
+                    .extend(of_class.recordings.iter().map(|&(recording, pieces)| (class as u32, recording, pieces)));
+            }
+            // By recording: the order of an epoch depends on the seed, and not on how speakers are called.
+            recordings.sort_unstable_by_key(|&(_, recording, _)| recording);
+        }
+        let order = Mutex::default();
+        Ok((Self { config: config.clone(), names, classes, together, recordings, order }, dropped))
     }
 
     /// The class and piece of each row, M rows of one class after the other.
     pub(super) fn draw(&self, seed: u64, step: u64) -> Vec<(u32, PieceId)> {
         let SamplerConfig { speakers, utterances, draw, phrases_together } = self.config;
+        if draw == Draw::Shuffled {
+            return self.draw_shuffled(seed, step);
+        }
         let mut stream = Stream::new(seed, Purpose::Sampling, step, 0);
         let classes: Vec<usize> = if phrases_together {
             let drawn = stream.distinct(self.together.len(), speakers / 2);
@@ -91,7 +121,7 @@ impl Sampler {
                         push(nth_piece(recordings, stream.below(pieces)));
                     }
                 }
-                Draw::Distinct | Draw::Crops => {
+                Draw::Distinct | Draw::Crops | Draw::Shuffled => {
                     let mut left = utterances;
                     while left > 0 {
                         let drawn = stream.distinct(recordings.len(), left);
@@ -106,7 +136,39 @@ impl Sampler {
         }
         rows
     }
+
+    /// As many recordings of the epoch's order as a batch has rows, of each any piece.
+    fn draw_shuffled(&self, seed: u64, step: u64) -> Vec<(u32, PieceId)> {
+        let rows = self.config.speakers;
+        let batches = (self.recordings.len() / rows) as u64;
+        let (epoch, batch) = (step / batches, (step % batches) as usize);
+        let order = self.order_of(seed, epoch);
+        let mut stream = Stream::new(seed, Purpose::Sampling, step, 0);
+        let row = |&place: &usize| {
+            let (class, recording, pieces) = self.recordings[place];
+            (class, PieceId { recording, piece: stream.below(pieces as usize) as u32 })
+        };
+        order[batch * rows..(batch + 1) * rows].iter().map(row).collect()
+    }
+
+    /// Drawn once an epoch: of a million recordings it takes longer than a batch.
+    fn order_of(&self, seed: u64, epoch: u64) -> Arc<Vec<usize>> {
+        // What is behind the lock is whole or absent, whoever panicked.
+        let mut kept = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((key, order)) = &*kept
+            && *key == (seed, epoch)
+        {
+            return Arc::clone(order);
+        }
+        let mut stream = Stream::new(seed, Purpose::Sampling, epoch, EPOCHS);
+        let order = Arc::new(stream.distinct(self.recordings.len(), self.recordings.len()));
+        *kept = Some(((seed, epoch), Arc::clone(&order)));
+        order
+    }
 }
+
+/// Item of the streams that orders of epochs are drawn from; their steps are epochs.
+const EPOCHS: u64 = 1 << 32;
 
 /// Piece number `index` of all pieces of these recordings.
 fn nth_piece(recordings: &[(u32, u32)], mut index: usize) -> (u32, u32) {
@@ -213,6 +275,30 @@ mod tests {
         let more = SamplerConfig { speakers: 6, ..config };
         let error = Sampler::new(&more, all).unwrap_err();
         assert!(matches!(error, DataError::TooFewClasses { have: 2, need: 3, dropped: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn shuffled_draws_take_every_recording_once_an_epoch_in_another_order_each() {
+        let all = classes(&[&[1, 2, 1], &[], &[1], &[3, 1, 1]]);
+        let (sampler, _) = Sampler::new(&config(3, 1, Draw::Shuffled), all.clone()).unwrap();
+        assert_eq!(sampler.names, ["a", "c", "d"]);
+        let epoch = |epoch: u64| -> Vec<(u32, PieceId)> {
+            (0..2).flat_map(|batch| sampler.draw(1, 2 * epoch + batch)).collect()
+        };
+        let (first, second) = (epoch(0), epoch(1));
+        for rows in [&first, &second] {
+            // Seven recordings, three a batch: one of them is left out of each epoch, none comes twice.
+            let drawn: BTreeSet<u32> = rows.iter().map(|row| row.1.recording).collect();
+            assert_eq!((rows.len(), drawn.len()), (6, 6));
+            for (class, id) in rows {
+                assert_eq!(*class, [0, 0, 0, 1, 2, 2, 2][id.recording as usize]);
+            }
+        }
+        assert_ne!(first, second);
+        // Out of order, as workers ask: the same.
+        assert_eq!(epoch(0), first);
+        let error = Sampler::new(&config(8, 1, Draw::Shuffled), all).unwrap_err();
+        assert!(matches!(error, DataError::TooFewClasses { what: "recordings", have: 7, need: 8, .. }), "{error}");
     }
 
     #[test]

@@ -22,7 +22,8 @@ const CONTEXT_S: f64 = 0.5;
 /// What is done to waves.
 #[derive(Debug)]
 pub(super) struct WaveRows {
-    augmenter: Option<Augmenter>,
+    /// What happens to originals, then to each copy.
+    augmenters: Vec<Option<Augmenter>>,
     /// Greatest factor of speed, at least 1.
     fastest: f64,
     noise: Option<Noise>,
@@ -31,10 +32,13 @@ pub(super) struct WaveRows {
 impl WaveRows {
     /// Reads all noise that the configuration names; `longest` is the number of samples of the longest batch.
     pub(super) fn load(config: &DataConfig, front_end: &FrontEnd, longest: usize) -> Result<Self, TrainError> {
-        let speed = config.augmentation.as_ref().and_then(|augmentation| augmentation.effects.speed.as_ref());
+        let all = std::iter::once(config.augmentation.as_ref()).chain(config.copies.iter().map(Some));
+        let speeds = all.clone().flatten().filter_map(|augmentation| augmentation.effects.speed.as_ref());
         Ok(Self {
-            augmenter: config.augmentation.as_ref().map(|config| augmenter(config, front_end)).transpose()?,
-            fastest: speed.map_or(1.0, |speed| speed.factors.iter().copied().fold(1.0, f64::max)),
+            fastest: speeds.flat_map(|speed| &speed.factors).copied().fold(1.0, f64::max),
+            augmenters: all
+                .map(|config| config.map(|config| augmenter(config, front_end)).transpose())
+                .collect::<Result<_, _>>()?,
             noise: config.noise.as_ref().map(|noise| Noise::load(noise, front_end, longest)).transpose()?,
         })
     }
@@ -53,12 +57,12 @@ impl WaveRows {
         from: TakeFrom,
         key: RowKey,
     ) -> Result<(Features, Range<usize>), AudioError> {
-        let RowKey { seed, step, row, frames } = key;
+        let RowKey { seed, step, row, frames, copy, .. } = key;
         let front_end = extractor.front_end();
         let (hop, rate_hz) = (front_end.hop, front_end.rate_hz);
         let (mut around, mut lead) = samples_of(front_end, range.clone(), samples.len());
         let mut rows = range.len();
-        let mut wave = match &self.augmenter {
+        let mut wave = match &self.augmenters[copy] {
             None => samples[around].to_vec(),
             Some(augmenter) => {
                 let context = ((CONTEXT_S * f64::from(rate_hz)) as usize / hop).min(around.start / hop);
@@ -93,6 +97,45 @@ impl WaveRows {
         let features = extractor.features(&Waveform::new(wave, rate_hz)?)?;
         Ok((features, lead..lead + rows))
     }
+
+    /// Features of a row that is a recording of its own: of `samples`, which begin at its first, as many as its frames need,
+    /// repeated where there are fewer.
+    pub(super) fn cut_row(
+        &self,
+        extractor: &FeatureExtractor,
+        samples: &[f32],
+        key: RowKey,
+    ) -> Result<Features, AudioError> {
+        let RowKey { seed, step, row, frames, copy, .. } = key;
+        let front_end = extractor.front_end();
+        let need = samples_for(extractor, frames);
+        let filled = |samples: &[f32], len: usize| samples.iter().copied().cycle().take(len).collect::<Vec<f32>>();
+        let mut wave = match &self.augmenters[copy] {
+            None => filled(samples, need),
+            Some(augmenter) => {
+                // What makes speech faster needs more of it.
+                let before = Waveform::new(filled(samples, self.stretched(need)), front_end.rate_hz)?;
+                let mut stream = Stream::new(seed, Purpose::Augmentation, step, row as u64);
+                filled(augmenter.apply(&before, stream.rng())?.samples(), need)
+            }
+        };
+        if let Some(noise) = &self.noise {
+            let track_start = row * frames * front_end.hop;
+            noise.add(&mut wave, Place { seed, step, row, track_start, before: 0 });
+        }
+        extractor.features(&Waveform::new(wave, front_end.rate_hz)?)
+    }
+}
+
+/// The least number of samples that gives this many frames.
+fn samples_for(extractor: &FeatureExtractor, frames: usize) -> usize {
+    let front_end = extractor.front_end();
+    let (mut low, mut high) = (0, frames * front_end.hop + front_end.n_fft.max(front_end.win_length));
+    while low < high {
+        let middle = low.midpoint(high);
+        if extractor.frames(middle) < frames { low = middle + 1 } else { high = middle }
+    }
+    low
 }
 
 fn augmenter(config: &AugmentationConfig, front_end: &FrontEnd) -> Result<Augmenter, TrainError> {

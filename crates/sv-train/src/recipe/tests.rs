@@ -7,7 +7,7 @@ use sv_losses::{Reduction, Variant};
 use sv_models::encoders::lstm::{Head, LstmConfig, Normalization};
 
 use super::*;
-use crate::data::{CropConfig, Draw, NoiseSource, PreparationConfig, TakeFrom};
+use crate::data::{CropConfig, CropEdges, Draw, NoiseSource, PreparationConfig, TakeFrom};
 use crate::optim::Schedule;
 use crate::optim::{Clip, GroupRule, Method};
 
@@ -84,7 +84,7 @@ fn the_text_independent_recipe_has_every_default_of_the_tensorflow_code() {
     has_the_tensorflow_defaults(&recipe);
     // split(top_db 20) into stretches of 180 frames and more; the first 140 to 180 frames; no noise; judged on 160.
     assert_eq!(recipe.data.preparation, PreparationConfig::Split { top_db: 20.0, frames: 180 });
-    assert_eq!(recipe.data.crop, CropConfig { frames: [140, 180], from: TakeFrom::Start });
+    assert_eq!(recipe.data.crop, CropConfig { frames: [140, 180], from: TakeFrom::Start, edges: CropEdges::Recording });
     assert_eq!((&recipe.data.noise, &recipe.data.augmentation, &recipe.data.feature_offset), (&None, &None, &None));
     assert_eq!(recipe.evaluation.windows, Windows::Fixed { frames: 160, hop: 80 });
 }
@@ -95,7 +95,7 @@ fn the_text_dependent_recipe_has_every_default_of_the_tensorflow_code() {
     has_the_tensorflow_defaults(&recipe);
     // trim(top_db 14), once, in the front end; the last 80 frames; noise as it is.
     assert_eq!(recipe.data.preparation, PreparationConfig::LastFrames { trim_db: None, frames: 80 });
-    assert_eq!(recipe.data.crop, CropConfig { frames: [80, 80], from: TakeFrom::End });
+    assert_eq!(recipe.data.crop, CropConfig { frames: [80, 80], from: TakeFrom::End, edges: CropEdges::Recording });
     let noise = recipe.data.noise.as_ref().unwrap();
     assert!(matches!(noise.source, NoiseSource::Folder { .. }) && noise.snr_db.is_none(), "{noise:?}");
     assert_eq!(recipe.front_end.build().unwrap().vad, VadChoice::Trim { top_db: 14.0 });
