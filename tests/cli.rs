@@ -67,6 +67,31 @@ fn a_verdict_names_the_threshold_and_its_origin() {
 }
 
 #[test]
+fn a_speaker_is_enrolled_from_several_recordings_and_verified() {
+    let folder = scene();
+    let run = |arguments: &[&str]| sv(arguments, folder.path());
+    let enrolled = run(&["enrol", "--model", "m", "--out", "s.json", "--json", "a.wav", "c.wav"]);
+    assert_eq!(json(&enrolled)["utterances"], 2, "{}", text(&enrolled.stderr));
+    let score = |arguments: &[&str]| {
+        let answer = json(&run(&[&["verify", "--model", "m", "--json"], arguments].concat()));
+        answer["score"].as_f64().unwrap()
+    };
+    // The cosine with the sum of two unit vectors a and c at angle t is that of half the angle: sqrt((1 + cos t) / 2).
+    let (both, apart) = (score(&["--enrolment", "s.json", "a.wav"]), score(&["a.wav", "c.wav"]));
+    assert!((both - ((1.0 + apart) / 2.0).sqrt()).abs() < 1e-6, "{both} and {apart}");
+    let added = run(&["enrol", "--model", "m", "--out", "s.json", "--add", "--json", "b.wav"]);
+    assert_eq!(json(&added)["utterances"], 3);
+    // One of the recordings is not there: nothing is written.
+    let failed = run(&["enrol", "--model", "m", "--out", "t.json", "a.wav", "nobody.wav"]);
+    assert_eq!((failed.status.code(), folder.path().join("t.json").exists()), (Some(2), false));
+    for wrong in [vec!["--enrolment", "s.json", "a.wav", "b.wav"], vec!["a.wav"], vec!["--enrolment", "a.wav", "b.wav"]]
+    {
+        let refused = run(&[&["verify", "--model", "m"], wrong.as_slice()].concat());
+        assert_eq!(refused.status.code(), Some(2), "{wrong:?}: {}", text(&refused.stdout));
+    }
+}
+
+#[test]
 fn a_recording_compared_with_itself_scores_one() {
     let folder = scene();
     let answer = json(&sv(&["verify", "--model", "m", "a.wav", "a.wav", "--json"], folder.path()));

@@ -77,6 +77,14 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A file is no enrolment of ours.
+    #[error("{}: not an enrolment: {message}", .path.display())]
+    Enrolment {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
     /// Finished batches of another run lie where this one would put its own.
     #[error("{}: left by another run ({differs} differs); remove it, or write to another file", .path.display())]
     OtherRun {

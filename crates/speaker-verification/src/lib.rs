@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod enrolment;
 mod error;
 #[cfg(feature = "decode")]
 mod evaluation;
@@ -12,6 +13,7 @@ mod resumable;
 #[cfg(feature = "decode")]
 mod table;
 
+pub use enrolment::Enrolment;
 pub use error::Error;
 #[cfg(feature = "decode")]
 pub use evaluation::Evaluation;

@@ -14,7 +14,7 @@ use sv_models::{Description, Embedding, Fingerprint, ModelDir, Plan};
 #[cfg(feature = "decode")]
 use sv_audio::decode::{self, DecodeLimits, DecodeWarning};
 
-use crate::Error;
+use crate::{Enrolment, Error};
 
 /// A model ready to embed and compare: its front end planned, its weights packed. Shared by reference between threads.
 ///
@@ -167,6 +167,33 @@ impl SpeakerRecognition {
         self.compare(&self.embed_file(a)?.embedding, &self.embed_file(b)?.embedding)
     }
 
+    /// Enrols a speaker from recordings in memory.
+    ///
+    /// # Errors
+    /// Those of [`Self::embed`]; [`Error::NothingToDo`] without a recording.
+    pub fn enrol(&self, waves: &[Waveform]) -> Result<Enrolment, Error> {
+        let embeddings = waves.iter().map(|wave| Ok(self.embed(wave)?.embedding));
+        enrolled(embeddings)
+    }
+
+    /// Enrols a speaker from files.
+    ///
+    /// # Errors
+    /// Those of [`Self::embed_file`]; [`Error::NothingToDo`] without a file.
+    #[cfg(feature = "decode")]
+    pub fn enrol_files(&self, paths: &[impl AsRef<Path>]) -> Result<Enrolment, Error> {
+        let embeddings = paths.iter().map(|path| Ok(self.embed_file(path)?.embedding));
+        enrolled(embeddings)
+    }
+
+    /// Compares an utterance with an enrolled speaker: the cosine with the mean of the enrolment.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if another model made one of them, or one has no direction.
+    pub fn verify_enrolled(&self, speaker: &Enrolment, utterance: &Embedding) -> Result<Verification, Error> {
+        self.compare(&speaker.embedding()?, utterance)
+    }
+
     /// Compares two embeddings of this model.
     ///
     /// # Errors
@@ -230,4 +257,11 @@ impl SpeakerRecognition {
         }
         Ok(utterances)
     }
+}
+
+fn enrolled(mut embeddings: impl Iterator<Item = Result<Embedding, Error>>) -> Result<Enrolment, Error> {
+    let first = embeddings.next().ok_or_else(|| Error::NothingToDo { origin: "an enrolment".to_owned() })??;
+    let mut enrolment = Enrolment::new(&first)?;
+    embeddings.try_for_each(|embedding| enrolment.add(&embedding?))?;
+    Ok(enrolment)
 }

@@ -1,6 +1,7 @@
 //! What an encoder makes of an utterance, and the fingerprint of the model that made it.
 
 use std::fmt;
+use std::str::FromStr;
 
 use sv_metrics::score;
 
@@ -21,6 +22,34 @@ impl Fingerprint {
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()
     }
+}
+
+impl FromStr for Fingerprint {
+    type Err = NotAFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, NotAFingerprint> {
+        let refused = || NotAFingerprint { text: text.chars().take(80).collect() };
+        let digits = text.as_bytes().as_chunks::<2>();
+        let mut digest = [0; 32];
+        if digits.0.len() != digest.len() || !digits.1.is_empty() {
+            return Err(refused());
+        }
+        for (byte, pair) in digest.iter_mut().zip(digits.0) {
+            let [Some(high), Some(low)] = pair.map(|digit| char::from(digit).to_digit(16)) else {
+                return Err(refused());
+            };
+            *byte = (16 * high + low) as u8;
+        }
+        Ok(Self(digest))
+    }
+}
+
+/// A text that is no fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no fingerprint of a model: 64 hexadecimal digits")]
+pub struct NotAFingerprint {
+    /// What it begins with.
+    pub text: String,
 }
 
 impl fmt::Display for Fingerprint {

@@ -12,7 +12,7 @@ mod plan;
 pub mod train;
 pub mod weights;
 
-pub use embedding::{Embedding, Fingerprint};
+pub use embedding::{Embedding, Fingerprint, NotAFingerprint};
 pub use encoder::EncoderConfig;
 pub use error::ModelError;
 pub use model_dir::{Description, FORMAT, ModelDir, Source, parse_card};

@@ -3,6 +3,7 @@
 
 mod convert;
 mod embed;
+mod enrol;
 mod eval;
 mod inspect;
 mod man;
@@ -37,6 +38,8 @@ enum Verb {
     Embed(embed::Arguments),
     /// Say whether two recordings are of the same person
     Verify(verify::Arguments),
+    /// Enrol a speaker from several recordings
+    Enrol(enrol::Arguments),
     /// Score a trial list and print its error rates
     Eval(eval::Arguments),
     /// Write a checkpoint of another system as a model directory
@@ -92,6 +95,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.verb {
         Verb::Embed(verb) => embed::run(&verb),
         Verb::Verify(verb) => verify::run(&verb),
+        Verb::Enrol(verb) => enrol::run(&verb),
         Verb::Eval(verb) => eval::run(&verb),
         Verb::Convert(verb) => convert::run(&verb),
         Verb::Inspect(verb) => inspect::run(&verb),

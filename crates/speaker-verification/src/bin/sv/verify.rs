@@ -1,11 +1,11 @@
-//! `sv verify`: two recordings, one verdict.
+//! `sv verify`: two recordings, or one and an enrolled speaker; one verdict.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
 use speaker_verification::metrics::{Acceptance, ThresholdOrigin};
-use speaker_verification::{Threshold, Verdict};
+use speaker_verification::{Embedding, Enrolment, Error, Threshold, Verdict};
 
 use crate::{ModelArguments, log_warnings, output};
 
@@ -14,10 +14,12 @@ use crate::{ModelArguments, log_warnings, output};
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// One recording
-    a: PathBuf,
-    /// The other
-    b: PathBuf,
+    /// Two recordings; one with --enrolment
+    #[arg(required = true, num_args = 1..=2, value_names = ["A", "B"])]
+    recordings: Vec<PathBuf>,
+    /// Compare with the speaker that `sv enrol` wrote to this file
+    #[arg(long, value_name = "FILE")]
+    enrolment: Option<PathBuf>,
     /// Accept at this score or above [default: the model's threshold, if it has one]
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     threshold: Option<f64>,
@@ -40,11 +42,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let threshold = Threshold::new(value, Acceptance::AtLeast, ThresholdOrigin::Caller)?;
         model = model.with_threshold(Some(threshold));
     }
-    let (a, b) = rayon::join(|| model.embed_file(&arguments.a), || model.embed_file(&arguments.b));
-    let (a, b) = (a?, b?);
-    log_warnings(&arguments.a, &a);
-    log_warnings(&arguments.b, &b);
-    let found = model.compare(&a.embedding, &b.embedding)?;
+    let embed = |path: &PathBuf| -> Result<Embedding, Error> {
+        let utterance = model.embed_file(path)?;
+        log_warnings(path, &utterance);
+        Ok(utterance.embedding)
+    };
+    let found = match (&arguments.enrolment, arguments.recordings.as_slice()) {
+        (Some(enrolment), [recording]) => model.verify_enrolled(&Enrolment::load(enrolment)?, &embed(recording)?)?,
+        (None, [a, b]) => {
+            let (a, b) = rayon::join(|| embed(a), || embed(b));
+            model.compare(&a?, &b?)?
+        }
+        (Some(_), _) => anyhow::bail!("with --enrolment, name one recording"),
+        (None, _) => anyhow::bail!("name two recordings, or one and --enrolment FILE"),
+    };
     let answer = Answer {
         score: found.score,
         threshold: found.threshold.as_ref().map(Threshold::value),
