@@ -21,7 +21,7 @@ fn config(draw: Draw) -> DataConfig {
     DataConfig {
         classes: Classes::Speaker,
         preparation: PreparationConfig::Whole { trim_db: None, least_frames: 40 },
-        sampler: SamplerConfig { speakers: 3, utterances: 2, draw, phrases_together: false },
+        sampler: SamplerConfig { speakers: 3, utterances: 2, draw, phrases_together: false, once_per_frames: None },
         crop: CropConfig { frames: [50, 60], from: TakeFrom::Random, edges: CropEdges::Recording },
         noise: None,
         augmentation: None,
@@ -322,6 +322,26 @@ fn copies_stand_beside_their_originals_with_the_same_classes_and_places() {
 }
 
 #[test]
+fn shuffled_recordings_come_once_an_epoch_for_each_chunk_that_they_have() {
+    let (_folder, manifest) = folder(6, 3);
+    let mut chunks = config(Draw::Shuffled);
+    chunks.sampler = SamplerConfig { speakers: 2, utterances: 1, once_per_frames: Some(45), ..chunks.sampler };
+    // Six recordings of 101 frames are two chunks of 45 each: an epoch has 12 rows, in six batches.
+    let (data, _) = prepare(&manifest, &chunks, None);
+    let mut times = BTreeMap::new();
+    for step in 0..6 {
+        for id in data.batch(9, step).unwrap().pieces {
+            *times.entry(id.recording).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(times.values().copied().collect::<Vec<_>>(), [2; 6]);
+    chunks.sampler.once_per_frames = Some(102);
+    assert!(matches!(refusal(&manifest, &chunks), DataError::TooFewClasses { what: "recordings", have: 0, .. }));
+    chunks.sampler.draw = Draw::Distinct;
+    assert!(matches!(refusal(&manifest, &chunks), DataError::Setting { name: "sampler.once_per_frames", .. }));
+}
+
+#[test]
 fn a_row_that_is_cut_out_has_the_features_of_a_recording_of_its_length() {
     let mut cut = config(Draw::Distinct);
     cut.crop = CropConfig { frames: [40, 40], from: TakeFrom::Start, edges: CropEdges::Cut };
@@ -458,6 +478,7 @@ fn impossible_settings_are_named() {
         utterances,
         draw: Draw::Distinct,
         phrases_together,
+        once_per_frames: None,
     };
     let crop = |frames| CropConfig { frames, from: TakeFrom::Start, edges: CropEdges::Recording };
     let split = |top_db, frames| PreparationConfig::Split { top_db, frames };
@@ -521,7 +542,13 @@ fn the_real_corpus_is_listed_and_prepared_as_its_readme_counts() {
         *count <= 4
     });
     let mut config = config(Draw::Distinct);
-    config.sampler = SamplerConfig { speakers: 64, utterances: 4, draw: Draw::Distinct, phrases_together: false };
+    config.sampler = SamplerConfig {
+        speakers: 64,
+        utterances: 4,
+        draw: Draw::Distinct,
+        phrases_together: false,
+        once_per_frames: None,
+    };
     let (data, report) = prepare(&few, &config, None);
     assert_eq!((report.recordings, report.classes, report.skipped.len()), (500, 125, 0));
     let batch = data.batch(1, 1).unwrap();
@@ -534,8 +561,13 @@ fn the_real_corpus_is_listed_and_prepared_as_its_readme_counts() {
         (PreparationConfig::LastFrames { trim_db: Some(14.0), frames: 80 }, 80),
     ] {
         config.preparation = rule;
-        config.sampler =
-            SamplerConfig { speakers: 4, utterances: 5, draw: Draw::WithReplacement, phrases_together: false };
+        config.sampler = SamplerConfig {
+            speakers: 4,
+            utterances: 5,
+            draw: Draw::WithReplacement,
+            phrases_together: false,
+            once_per_frames: None,
+        };
         config.crop = CropConfig { frames: [frames, frames], from: TakeFrom::Start, edges: CropEdges::Recording };
         let (data, report) = prepare(&few, &config, None);
         assert_eq!(report.frames, report.pieces as u64 * frames as u64);

@@ -9,7 +9,7 @@ use sv_audio::windows::Windows;
 use crate::data::{Manifest, Selection, synthetic};
 use crate::evaluate::TrialSet;
 use crate::recipe::CorpusConfig;
-use crate::{Recipe, TrainError};
+use crate::{Purpose, Recipe, Stream, TrainError};
 
 /// Recordings of a speaker that a threshold is set on.
 const DEV_UTTERANCES: u64 = 10;
@@ -54,9 +54,11 @@ impl TrainingCorpus {
                 Self::of_manifest(manifest, &selection, recipe, extractor)
             }
             (CorpusConfig::Manifest { .. }, None) => Err(TrainError::NoManifest { recipe: recipe.name.clone() }),
-            (CorpusConfig::Manifest { corpora, splits }, Some(manifest)) => {
+            (CorpusConfig::Manifest { corpora, splits, held_out }, Some(manifest)) => {
                 let selection = Selection { corpora: corpora.clone(), splits: splits.clone() };
-                Self::of_manifest(manifest, &selection, recipe, extractor)
+                let mut corpus = Self::of_manifest(manifest, &selection, recipe, extractor)?;
+                hold_out(&mut corpus.train, *held_out, recipe.seed);
+                Ok(corpus)
             }
         }
     }
@@ -75,6 +77,20 @@ impl TrainingCorpus {
         let name = names.join(", ");
         Ok(Self { dev, name, synthetic: false, train })
     }
+}
+
+/// Takes away a share of the recordings, drawn over all speakers.
+fn hold_out(manifest: &mut Manifest, share: f64, seed: u64) {
+    let count = (share * manifest.entries.len() as f64) as usize;
+    if count == 0 {
+        return;
+    }
+    let mut kept = vec![true; manifest.entries.len()];
+    for place in Stream::new(seed, Purpose::Evaluation, 0, 0).distinct(kept.len(), count) {
+        kept[place] = false;
+    }
+    let mut kept = kept.into_iter();
+    manifest.entries.retain(|_| kept.next().unwrap_or(true));
 }
 
 /// The trial lists that a recipe names; of a corpus without a folder `trials`, all pairs of one of its splits instead, if it
@@ -146,6 +162,20 @@ pub fn synthetic_trials(
 mod tests {
     use super::*;
     use sv_audio::frontend::FrontEnd;
+
+    #[test]
+    fn a_share_is_held_out_by_the_seed() {
+        let all = synthetic(Corpus::TextDependent, 1, 0..10, 3, "train");
+        let held = |share, seed| {
+            let mut manifest = all.clone();
+            hold_out(&mut manifest, share, seed);
+            manifest.entries
+        };
+        assert_eq!(held(0.0, 1), all.entries);
+        assert_eq!((held(0.1, 1).len(), held(0.5, 1).len()), (27, 15));
+        assert_eq!(held(0.5, 1), held(0.5, 1));
+        assert_ne!(held(0.5, 1), held(0.5, 2));
+    }
 
     #[test]
     fn a_corpus_without_lists_is_judged_by_the_pairs_of_its_split() {

@@ -18,8 +18,9 @@ pub enum Initialisation {
         /// Bias of the LSTM's forget gates. TensorFlow's cell adds 1 when it runs, which is the same.
         forget_bias: f64,
     },
-    /// Uniform within `1 / sqrt(cells)`, biases too, as `torch.nn.LSTM` and `torch.nn.Linear` do. An LSTM's bias is the
-    /// sum of PyTorch's two and is drawn so.
+    /// Uniform within `1 / sqrt(cells)`, biases too, as `torch.nn.LSTM` does, or within `1 / sqrt(inputs)`, as `torch.nn.Linear`
+    /// and the convolutions do: theirs are the input channels times the kernel. An LSTM's bias is the sum of PyTorch's two and is
+    /// drawn so. Batch normalisation begins as one that changes nothing.
     Torch {
         /// Added to the bias of the LSTM's forget gates.
         forget_bias: f64,
@@ -42,7 +43,10 @@ impl Initialisation {
                 // PyTorch's two biases, of which we keep the sum.
                 if is_lstm_bias { once + stream.uniform(-bound, bound) } else { once }
             };
-            let mut values: Vec<f32> = (0..count).map(|_| draw() as f32).collect();
+            let mut values: Vec<f32> = match normalisation(name, &shapes) {
+                Some(value) => vec![value; count],
+                None => (0..count).map(|_| draw() as f32).collect(),
+            };
             if is_lstm_bias {
                 let (Self::Glorot { forget_bias } | Self::Torch { forget_bias }) = self;
                 // Gates in the order i, f, g, o.
@@ -56,7 +60,8 @@ impl Initialisation {
 
     fn bound(self, name: &str, shape: &[usize], shapes: &BTreeMap<String, Vec<usize>>) -> f64 {
         let outputs = shape[0] as f64;
-        let inputs = shape.get(1).map_or(0.0, |&size| size as f64);
+        let fan_in = |shape: &[usize]| shape[1..].iter().product::<usize>() as f64;
+        let inputs = fan_in(shape);
         let sibling = |kind: &str| {
             let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
             shapes.get(&format!("{stem}.{kind}"))
@@ -75,12 +80,23 @@ impl Initialisation {
             Self::Torch { .. } => {
                 let cells = match (sibling("weight_ih"), sibling("weight")) {
                     (Some(gates), _) => gates[0] as f64 / 4.0,
-                    (None, Some(weight)) => weight[1] as f64,
+                    (None, Some(weight)) => fan_in(weight),
                     (None, None) => inputs,
                 };
                 1.0 / cells.sqrt()
             }
         }
+    }
+}
+
+/// What a tensor of a batch normalisation begins with; none for a tensor of anything else.
+fn normalisation(name: &str, shapes: &BTreeMap<String, Vec<usize>>) -> Option<f32> {
+    let (stem, kind) = name.rsplit_once('.')?;
+    shapes.get(&format!("{stem}.running_mean"))?;
+    match kind {
+        "weight" | "running_var" => Some(1.0),
+        "bias" | "running_mean" => Some(0.0),
+        _ => None,
     }
 }
 

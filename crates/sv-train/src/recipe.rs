@@ -78,7 +78,14 @@ pub enum CorpusConfig {
         corpora: Vec<String>,
         /// Splits to take.
         splits: Vec<String>,
+        /// Share of the recordings that is not trained on, drawn by the recipe's seed over all speakers; in [0, 0.9].
+        #[serde(default, skip_serializing_if = "is_zero")]
+        held_out: f64,
     },
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// Which text synthesised voices say.
@@ -238,6 +245,11 @@ impl Recipe {
                     return refuse(format!("corpus.{key} is {value}; {least} to 1000000 are possible"));
                 }
             }
+        }
+        if let CorpusConfig::Manifest { held_out, .. } = self.corpus
+            && !(0.0..=0.9).contains(&held_out)
+        {
+            return refuse(format!("corpus.held_out is {held_out}; it must be 0 to 0.9"));
         }
         if let CorpusConfig::Manifest { splits, .. } = &self.corpus
             && splits.is_empty()

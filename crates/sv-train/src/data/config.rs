@@ -114,6 +114,10 @@ pub struct SamplerConfig {
     /// from the same voice with another.
     #[serde(default)]
     pub phrases_together: bool,
+    /// When shuffled: a recording is drawn once an epoch for each so many frames that it has, rounded down, as if it was cut into
+    /// chunks; absent, once however long it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once_per_frames: Option<usize>,
 }
 
 /// How the rows of a class are drawn.
@@ -286,6 +290,11 @@ impl DataConfig {
         if self.sampler.draw == Draw::Shuffled && (utterances != 1 || phrases_together) {
             let value = format!("{utterances}, phrases_together = {phrases_together}");
             return Err(refuse("sampler.utterances", value, "1 and phrases apart where draw = \"shuffled\""));
+        }
+        if let Some(once) = self.sampler.once_per_frames
+            && (once == 0 || self.sampler.draw != Draw::Shuffled)
+        {
+            return Err(refuse("sampler.once_per_frames", once, "at least 1, and draw = \"shuffled\""));
         }
         if phrases_together && self.classes != Classes::SpeakerAndPhrase {
             return Err(refuse("sampler.phrases_together", true, "false unless classes = \"speaker-and-phrase\""));

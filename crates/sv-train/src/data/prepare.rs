@@ -177,8 +177,13 @@ impl TrainingData {
                 } else {
                     report.on_demand += 1;
                 }
+                let times = config.sampler.once_per_frames.map_or(1, |once| {
+                    let total: usize = frames.iter().map(|&frames| frames as usize).sum();
+                    total / once
+                });
                 if let Some(class) = classes.get_mut(name) {
-                    class.recordings.push((recordings.len() as u32, frames.len() as u32));
+                    let place = (recordings.len() as u32, frames.len() as u32);
+                    class.recordings.extend(std::iter::repeat_n(place, times));
                 }
                 let resident = fits.then(|| Arc::new(prepared.pieces));
                 recordings.push(Kept { recording: entry.recording.clone(), frames, key, resident });

@@ -91,7 +91,7 @@ impl Sampler {
 
     /// The class and piece of each row, M rows of one class after the other.
     pub(super) fn draw(&self, seed: u64, step: u64) -> Vec<(u32, PieceId)> {
-        let SamplerConfig { speakers, utterances, draw, phrases_together } = self.config;
+        let SamplerConfig { speakers, utterances, draw, phrases_together, .. } = self.config;
         if draw == Draw::Shuffled {
             return self.draw_shuffled(seed, step);
         }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn config(speakers: usize, utterances: usize, draw: Draw) -> SamplerConfig {
-        SamplerConfig { speakers, utterances, draw, phrases_together: false }
+        SamplerConfig { speakers, utterances, draw, phrases_together: false, once_per_frames: None }
     }
 
     #[test]
