@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::checkpoint::{Dtype, Problem};
+use crate::labels::LabelProblem;
 
 #[cfg(feature = "train")]
 impl From<candle_core::Error> for ModelError {
@@ -32,7 +33,7 @@ pub enum ModelError {
         source: Box<candle_core::Error>,
     },
     /// A directory, pipe or device stands where a file of weights was expected.
-    #[error("{}: not a regular file; name the checkpoint file itself", .path.display())]
+    #[error("{}: not a regular file; name the file itself", .path.display())]
     NotAFile {
         /// What was named.
         path: PathBuf,
@@ -152,6 +153,16 @@ pub enum ModelError {
         /// The directory.
         path: PathBuf,
     },
+    /// A text file that is far longer than any of its kind.
+    #[error("{}: {bytes} bytes; at most {limit} are read of such a file", .path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// How much is read.
+        limit: u64,
+    },
     /// `model.toml` is not what it should be.
     #[error("{}: {message}", .path.display())]
     Card {
@@ -203,6 +214,23 @@ pub enum ModelError {
         need: usize,
         /// The fewest frames that it takes.
         least: usize,
+    },
+    /// A classifier was given an embedding of another size.
+    #[error("an embedding of {got} values; the model's classifier takes {need}; is it another model's?")]
+    EmbeddingSize {
+        /// Its number of values.
+        got: usize,
+        /// The classifier's.
+        need: usize,
+    },
+    /// A list of labels that does not fit its classifier.
+    #[error("{}: {problem}", .path.display())]
+    Labels {
+        /// The list.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        problem: LabelProblem,
     },
     /// A value of an embedding is NaN or infinite.
     #[error("value {index} of the embedding is {value}; the recording or the model is far out of range")]
