@@ -150,11 +150,7 @@ impl ModelDir {
         if !kind.is_dir() {
             return crate::checkpoint::family::load(path);
         }
-        if path.join(CARD).is_file() {
-            Self::load_own(path)
-        } else {
-            Err(crate::checkpoint::family::refuse_directory(path))
-        }
+        if path.join(CARD).is_file() { Self::load_own(path) } else { crate::checkpoint::family::load_directory(path) }
     }
 
     fn load_own(folder: &Path) -> Result<Self, ModelError> {
