@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod buffer;
+pub mod conv;
 mod error;
 pub mod gemm;
 mod lanes;
