@@ -132,6 +132,12 @@ pub enum ModelError {
         /// What it holds.
         architecture: &'static str,
     },
+    /// A network that is embedded with but not trained here.
+    #[error("{architecture} is not trained by this version; train an LSTM encoder, or convert a checkpoint of it")]
+    NotTrained {
+        /// What the network is.
+        architecture: &'static str,
+    },
     /// A checkpoint whose tensors belong to no known system.
     #[error("{file}: its tensors ({}, ...) belong to no known speaker encoder; Resemblyzer's and the GE2E TensorFlow code's are read", .names.join(", "))]
     UnknownArchitecture {
@@ -185,7 +191,9 @@ pub enum ModelError {
         need: String,
     },
     /// Features that the network does not take.
-    #[error("features of {frames} frames and {bins} bins; the network takes at least 1 frame of {need} bins")]
+    #[error(
+        "features of {frames} frames and {bins} bins; the network takes at least {least} frames of {need} bins; record longer"
+    )]
     Features {
         /// T.
         frames: usize,
@@ -193,6 +201,8 @@ pub enum ModelError {
         bins: usize,
         /// The network's F.
         need: usize,
+        /// The fewest frames that it takes.
+        least: usize,
     },
     /// A value of an embedding is NaN or infinite.
     #[error("value {index} of the embedding is {value}; the recording or the model is far out of range")]

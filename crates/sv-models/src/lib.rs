@@ -8,6 +8,7 @@ pub mod encoders;
 mod error;
 mod model_dir;
 mod plan;
+pub mod reference;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod weights;
