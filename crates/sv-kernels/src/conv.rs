@@ -54,8 +54,8 @@ pub struct ConvWeights<'a> {
 /// Rows of values, `stride` values from the start of one to the next.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
-    values: &'a [f32],
-    stride: usize,
+    pub(crate) values: &'a [f32],
+    pub(crate) stride: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -74,8 +74,8 @@ impl<'a> Rows<'a> {
 /// The same, to be written.
 #[derive(Debug)]
 pub struct RowsMut<'a> {
-    values: &'a mut [f32],
-    stride: usize,
+    pub(crate) values: &'a mut [f32],
+    pub(crate) stride: usize,
 }
 
 impl<'a> RowsMut<'a> {
@@ -288,6 +288,7 @@ impl Conv1d {
                 input_at: Strides::inner(input.stride),
                 segments: Segments { count: kernel, apart: dilation * input.stride, length: inputs },
                 panels: &self.packed.panels,
+                range: 0..self.packed.panels.count(),
                 bias: &self.packed.bias,
                 added: bias.unwrap_or_default(),
                 finish: &self.packed.finish,
@@ -320,6 +321,33 @@ impl Conv1d {
             }
         }
         Ok(())
+    }
+
+    /// Columns of a panel.
+    pub(crate) fn panel_width(&self) -> usize {
+        self.packed.panels.width()
+    }
+
+    /// The columns of one panel, into dense rows of `out`.
+    pub(crate) fn one_panel(&self, frames: usize, input: Rows<'_>, panel: usize, out: &mut [f32]) {
+        let Conv1dSizes { inputs, outputs, kernel, dilation } = self.sizes;
+        self.tier.run(Tiles {
+            outer: 1,
+            inner: frames,
+            input: input.values,
+            input_at: Strides::inner(input.stride),
+            segments: Segments { count: kernel, apart: dilation * input.stride, length: inputs },
+            panels: &self.packed.panels,
+            range: panel..panel + 1,
+            bias: &self.packed.bias,
+            added: &[],
+            finish: &self.packed.finish,
+            residual: None,
+            out,
+            out_at: Strides::inner(self.panel_width()),
+            columns: outputs,
+            second: None,
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod attention;
 mod buffer;
 pub mod conv;
 mod error;
@@ -11,6 +12,7 @@ pub mod math;
 pub mod ops;
 pub mod pool;
 pub mod reference;
+pub mod statistics;
 mod tier;
 
 pub use error::KernelError;

@@ -3,6 +3,8 @@
 //! A row of the input is made of segments, one a tap in time, which stand apart in the padded signal; nothing is copied
 //! together. Each sum runs over segments and values in order, in one accumulator, whatever the blocks and the threads.
 
+use std::ops::Range;
+
 use crate::gemm::pack::Panels;
 use crate::gemm::{RowBlock, VECTORS, WIDEST, for_row_blocks, load_panel_row, store_columns};
 use crate::lanes::{Job, Lanes};
@@ -65,6 +67,8 @@ pub(super) struct Tiles<'a> {
     pub(super) input_at: Strides,
     pub(super) segments: Segments,
     pub(super) panels: &'a Panels,
+    /// Which of the panels; the output's columns are counted from the first of them.
+    pub(super) range: Range<usize>,
     /// As long as the panels have columns.
     pub(super) bias: &'a [f32],
     /// The same again, as long as there are columns, or empty.
@@ -92,7 +96,7 @@ impl Job for Tiles<'_> {
         let depth = self.segments.count * self.segments.length;
         let blocks = depth.div_ceil(DEPTH).max(1);
         let size = depth.div_ceil(blocks);
-        for panel in 0..self.panels.count() {
+        for panel in self.range.clone() {
             for block in 0..blocks {
                 let (first, last) = ((block * size).min(depth), ((block + 1) * size).min(depth));
                 let ahead = (panel * depth + last) * L::WIDTH * VECTORS;
@@ -128,7 +132,7 @@ impl<L: Lanes> RowBlock for Tile<'_, '_, L> {
         let column = self.panel * width;
         let t = &mut *self.tiles;
         let valid = width.min(t.columns - column);
-        let at = self.outer * t.out_at.outer + row * t.out_at.inner + column;
+        let at = self.outer * t.out_at.outer + row * t.out_at.inner + column - t.range.start * width;
 
         let mut sums = [load_panel_row(l, &t.bias[column..column + width]); R];
         if self.first > 0 {
