@@ -116,13 +116,14 @@ pub struct Pass<'a> {
     bias: Option<&'a [f32]>,
     residual: Option<Rows<'a>>,
     second: Option<(usize, RowsMut<'a>)>,
+    apart: Option<usize>,
 }
 
 impl<'a> Pass<'a> {
     /// `frames` frames of `out` from `frames + reach` frames of `input`.
     #[must_use]
     pub fn new(frames: usize, input: Rows<'a>, out: RowsMut<'a>) -> Self {
-        Self { frames, input, out, bias: None, residual: None, second: None }
+        Self { frames, input, out, bias: None, residual: None, second: None, apart: None }
     }
 
     /// Adds `bias` (outputs) to every frame, beside the bias of the weights.
@@ -135,6 +136,13 @@ impl<'a> Pass<'a> {
     #[must_use]
     pub fn adding(self, residual: Rows<'a>) -> Self {
         Self { residual: Some(residual), ..self }
+    }
+
+    /// The taps stand `values` values apart in the input, instead of `dilation` frames: signals of one length that follow each
+    /// other in memory are so read side by side, as if their channels stood in one row. The input has `frames` rows then.
+    #[must_use]
+    pub fn with_taps_apart(self, values: usize) -> Self {
+        Self { apart: Some(values), ..self }
     }
 
     /// Writes into `second`, too: each output plus the value that stands `offset` values behind it in the output's own
@@ -259,11 +267,19 @@ impl Conv1d {
     /// bias of another size.
     pub fn run(&self, pass: Pass<'_>, threads: Threads) -> Result<(), KernelError> {
         let Conv1dSizes { inputs, outputs, dilation, kernel } = self.sizes;
-        let Pass { frames, input, out, bias, residual, second } = pass;
+        let Pass { frames, input, out, bias, residual, second, apart } = pass;
         if frames == 0 {
             return Ok(());
         }
-        input.check("input of a convolution", frames.saturating_add(self.sizes.reach()), inputs)?;
+        match apart {
+            None => input.check("input of a convolution", frames.saturating_add(self.sizes.reach()), inputs)?,
+            Some(apart) => {
+                let before = crate::error::volume("taps of a convolution", &[kernel - 1, apart])?;
+                let last_tap = input.values.get(before..).unwrap_or_default();
+                Rows::new(last_tap, input.stride).check("last tap of a convolution", frames, inputs)?
+            }
+        };
+        let apart = apart.unwrap_or(dilation * input.stride);
         let mut needed = out.check("output of a convolution", frames, outputs)?;
         if let Some(residual) = residual {
             residual.check("residual of a convolution", frames, outputs)?;
@@ -286,7 +302,7 @@ impl Conv1d {
                 inner: frames,
                 input: &input.values[first * input.stride..],
                 input_at: Strides::inner(input.stride),
-                segments: Segments { count: kernel, apart: dilation * input.stride, length: inputs },
+                segments: Segments { count: kernel, apart, length: inputs },
                 panels: &self.packed.panels,
                 range: 0..self.packed.panels.count(),
                 bias: &self.packed.bias,

@@ -15,5 +15,6 @@ pub mod reference;
 pub mod statistics;
 mod tier;
 
+pub use buffer::Buffer;
 pub use error::KernelError;
 pub use tier::{Avx2, Avx512, Tier};

@@ -163,6 +163,24 @@ proptest! {
 }
 
 #[test]
+fn signals_that_follow_each_other_are_read_side_by_side() {
+    // Two signals of two channels and three frames; 1, 10, 100, 1000 times their channels.
+    let sizes = Conv1dSizes { inputs: 2, outputs: 1, kernel: 2, dilation: 1 };
+    let weights =
+        ConvWeights { weight: &[1.0, 100.0, 10.0, 1000.0], bias: &[], activation: Activation::Identity, affine: None };
+    let conv = Conv1d::new(sizes, &weights).unwrap();
+    let input = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 1.0, 2.0, 3.0];
+    let mut out = [0.0; 3];
+    let pass = Pass::new(3, Rows::new(&input, 2), RowsMut::new(&mut out, 1)).with_taps_apart(6);
+    conv.run(pass, Threads::One).unwrap();
+    assert_eq!(out, [8721.0, 1943.0, 3265.0]);
+    let pass = Pass::new(3, Rows::new(&input, 2), RowsMut::new(&mut out, 1)).with_taps_apart(7);
+    assert!(matches!(conv.run(pass, Threads::One), Err(KernelError::Rows { .. })));
+    let pass = Pass::new(3, Rows::new(&input, 2), RowsMut::new(&mut out, 1)).with_taps_apart(70);
+    assert!(matches!(conv.run(pass, Threads::One), Err(KernelError::Rows { .. })));
+}
+
+#[test]
 fn shapes_that_do_not_fit_are_refused() {
     let sizes = Conv1dSizes { inputs: 2, outputs: 3, kernel: 3, dilation: 2 };
     let weights = ConvWeights { weight: &[1.0; 18], bias: &[], activation: Activation::Identity, affine: None };
