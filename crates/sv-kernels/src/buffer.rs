@@ -8,14 +8,14 @@ struct Line([f32; 16]);
 /// f32 values from the start of a cache line: a full vector is then never split over two, which halves the rate of
 /// loads.
 #[derive(Clone, Default)]
-pub(crate) struct Buffer {
+pub struct Buffer {
     lines: Vec<Line>,
     length: usize,
 }
 
 impl Buffer {
     /// The first `length` values, after growing to them if there are fewer; what is in them is left over from before.
-    pub(crate) fn at_least(&mut self, length: usize) -> &mut [f32] {
+    pub fn at_least(&mut self, length: usize) -> &mut [f32] {
         if self.length < length {
             self.lines.resize(length.div_ceil(16), Line([0.0; 16]));
             self.length = length;
@@ -24,14 +24,15 @@ impl Buffer {
     }
 
     /// All values.
-    pub(crate) fn values(&self) -> &[f32] {
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
         debug_assert!(self.length <= self.lines.len() * 16);
         // SAFETY: the lines are `lines.len() * 16` initialised f32 in a row (repr(C)), and `length` is never more.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<f32>(), self.length) }
     }
 
     /// All values, to be written.
-    pub(crate) fn values_mut(&mut self) -> &mut [f32] {
+    pub fn values_mut(&mut self) -> &mut [f32] {
         debug_assert!(self.length <= self.lines.len() * 16);
         // SAFETY: the lines are `lines.len() * 16` initialised f32 in a row (repr(C)), and `length` is never more.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<f32>(), self.length) }

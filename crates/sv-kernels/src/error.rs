@@ -60,6 +60,30 @@ pub enum KernelError {
         /// Frames of the array.
         frames: usize,
     },
+    /// Memory does not hold the rows that a kernel reads or writes.
+    #[error(
+        "{what}: {rows} rows of {columns} values, {stride} apart, do not fit into {got} values; enlarge the memory or the stride"
+    )]
+    Rows {
+        /// Which matrix.
+        what: &'static str,
+        /// Rows asked for.
+        rows: usize,
+        /// Values of a row.
+        columns: usize,
+        /// Values from one row to the next.
+        stride: usize,
+        /// Values of the memory.
+        got: usize,
+    },
+    /// A signal is too short for the padding by reflection around it.
+    #[error("{frames} frames cannot be padded by reflection of {padding}; give at least {}", .padding + 1)]
+    Reflection {
+        /// Frames of the signal.
+        frames: usize,
+        /// Frames of padding on a side.
+        padding: usize,
+    },
     /// Training was given sequences of unequal length.
     #[error("an LSTM in training takes sequences of one length; cut them to the same number of frames")]
     Ragged,

@@ -229,18 +229,29 @@ pub(crate) fn accumulate_strided<L: Lanes, const R: usize>(
     let width = VECTORS * L::WIDTH;
     assert!((R - 1) * row + last * step < input.len(), "{R} rows {row} apart of {depth} steps of {step}");
     assert!(last * apart + width <= weights.len(), "{depth} rows of weights, {apart} apart, in {}", weights.len());
-    let (input, weights) = (input.as_ptr(), weights.as_ptr());
+    let mut rows = [input.as_ptr(); R];
+    for (r, from) in rows.iter_mut().enumerate() {
+        // SAFETY: `r < R`, for which the first assertion found room in `input`.
+        *from = unsafe { from.add(r * row) };
+    }
+    let (mut at, mut weights) = (0_usize, weights.as_ptr());
     let mut held = *sums;
-    for k in 0..depth {
-        // SAFETY: `r < R` and `k < depth`, for which the first assertion found room in `input`.
-        let x: [L::Vector; R] = std::array::from_fn(|r| l.splat(unsafe { *input.add(r * row + k * step) }));
-        for j in 0..VECTORS {
-            // SAFETY: the second assertion found room for `VECTORS` vectors from `k * apart` on.
-            let w = unsafe { l.load(weights.add(k * apart + j * L::WIDTH)) };
-            for (sum, &x) in held.iter_mut().zip(&x) {
-                sum[j] = l.mul_add(x, w, sum[j]);
+    for _ in 0..depth {
+        // No closures in here: each would be compiled without the tier's instructions where it is not inlined.
+        let mut w = [l.splat(0.0); VECTORS];
+        for (j, w) in w.iter_mut().enumerate() {
+            // SAFETY: the second assertion found room for `VECTORS` vectors from `k * apart` on, for every `k < depth`.
+            *w = unsafe { l.load(weights.wrapping_add(j * L::WIDTH)) };
+        }
+        for (sum, from) in held.iter_mut().zip(&rows) {
+            // SAFETY: `at = k * step` with `k < depth`, for which the first assertion found room.
+            let x = l.splat(unsafe { *from.wrapping_add(at) });
+            for (sum, &w) in sum.iter_mut().zip(&w) {
+                *sum = l.mul_add(x, w, *sum);
             }
         }
+        at = at.wrapping_add(step);
+        weights = weights.wrapping_add(apart);
     }
     *sums = held;
 }

@@ -61,6 +61,8 @@ pub(crate) trait Lanes: Copy {
     fn shift_to_exponent(self, a: Self::Vector) -> Self::Vector;
     /// Asks for the cache line of the value at `index`, if there is one: a hint, never a fault.
     fn prefetch(self, values: &[f32], index: usize);
+    /// The same for the second-level cache.
+    fn prefetch_later(self, values: &[f32], index: usize);
 }
 
 /// `N` vectors side by side: each operation is done to all of them before the next, so that of a long chain of dependent
@@ -132,5 +134,9 @@ impl<L: Lanes, const N: usize> Lanes for Abreast<L, N> {
     #[inline(always)]
     fn prefetch(self, values: &[f32], index: usize) {
         self.0.prefetch(values, index);
+    }
+    #[inline(always)]
+    fn prefetch_later(self, values: &[f32], index: usize) {
+        self.0.prefetch_later(values, index);
     }
 }

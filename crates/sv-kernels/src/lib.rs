@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+pub mod attention;
 mod buffer;
+pub mod conv;
 mod error;
 pub mod gemm;
 mod lanes;
@@ -10,7 +12,9 @@ pub mod math;
 pub mod ops;
 pub mod pool;
 pub mod reference;
+pub mod statistics;
 mod tier;
 
+pub use buffer::Buffer;
 pub use error::KernelError;
 pub use tier::{Avx2, Avx512, Tier};

@@ -51,7 +51,7 @@ struct Tanh;
 impl Function for Exp {
     #[inline(always)]
     fn of<L: Lanes>(&self, l: L, x: L::Vector) -> L::Vector {
-        l.zero_where_less(x, l.splat(LOWEST_EXPONENT), exp_any(l, x))
+        exp_vector(l, x)
     }
 }
 impl Function for Sigmoid {
@@ -130,6 +130,12 @@ fn exp_parts<L: Lanes>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
     let r = l.mul_add(n, l.splat(2.121_944_4e-4), r);
     let tail = polynomial(l, r, [0.5, 0.166_665_77, 0.041_666_854, 0.008_363_2, 0.001_390_128_7]);
     (l.add(l.mul_add(l.mul(r, r), tail, r), l.splat(1.0)), n)
+}
+
+/// e^x with the error of [`exp`].
+#[inline(always)]
+pub(crate) fn exp_vector<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+    l.zero_where_less(x, l.splat(LOWEST_EXPONENT), exp_any(l, x))
 }
 
 /// e^x, also where it overflows to infinity.

@@ -2,10 +2,12 @@
 //! they do not take. Slow and short on purpose.
 
 mod backward;
+mod conv;
 
 use crate::error::{KernelError, expect_shape};
 use crate::lstm::{LayerWeights, check_chain};
 pub use backward::lstm_backward;
+pub use conv::conv1d;
 
 /// A floating-point number that the definitions run on: f32 or f64.
 pub trait Real:

@@ -287,6 +287,18 @@ pub enum ModelError {
         #[source]
         problem: LabelProblem,
     },
+    /// Lengths that do not fit a padded batch.
+    #[error(
+        "lengths {got:?} for a batch of {rows} rows of {frames} frames; give one length a row, none above {frames}"
+    )]
+    Lengths {
+        /// B.
+        rows: usize,
+        /// T.
+        frames: usize,
+        /// The lengths given.
+        got: Vec<usize>,
+    },
     /// A value of an embedding is NaN or infinite.
     #[error("value {index} of the embedding is {value}; the recording or the model is far out of range")]
     EmbeddingNotFinite {

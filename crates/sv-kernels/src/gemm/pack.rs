@@ -135,6 +135,11 @@ impl Panels {
         &self.weights.values()[panel * self.depth * self.width..][..self.depth * self.width]
     }
 
+    /// The weights of all panels, one after the other.
+    pub(crate) fn all(&self) -> &[f32] {
+        self.weights.values()
+    }
+
     /// The bias of a panel (width).
     pub(crate) fn bias(&self, panel: usize) -> &[f32] {
         &self.bias.values()[panel * self.width..][..self.width]

@@ -92,4 +92,11 @@ impl Lanes for Avx2 {
             unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().add(index).cast()) };
         }
     }
+    #[inline(always)]
+    fn prefetch_later(self, values: &[f32], index: usize) {
+        if index < values.len() {
+            // SAFETY: the address is inside `values`; the hint reads nothing that Rust could see.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(values.as_ptr().add(index).cast()) };
+        }
+    }
 }

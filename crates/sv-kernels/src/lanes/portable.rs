@@ -84,4 +84,6 @@ impl Lanes for Portable {
     }
     #[inline(always)]
     fn prefetch(self, _values: &[f32], _index: usize) {}
+    #[inline(always)]
+    fn prefetch_later(self, _values: &[f32], _index: usize) {}
 }

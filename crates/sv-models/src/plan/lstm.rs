@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use ndarray::ArrayView2;
+use sv_kernels::Tier;
 use sv_kernels::gemm::PackedLinear;
 use sv_kernels::lstm::{Batch, Keep, LayerSizes, LayerWeights, Lstm, Threads, Workspace};
 
@@ -10,6 +11,9 @@ use super::to_unit;
 use crate::ModelError;
 use crate::encoders::lstm::{Head, LstmConfig, Normalization};
 use crate::weights::Weights;
+
+/// Windows in one product: enough that the weights are read rarely, few enough that the activations stay in the cache.
+const MOST_TOGETHER: usize = 32;
 
 pub(super) struct LstmPlan {
     lstm: Lstm,
@@ -28,7 +32,7 @@ struct Memory {
 }
 
 impl LstmPlan {
-    pub(super) fn new(config: &LstmConfig, weights: &Weights) -> Result<Self, ModelError> {
+    pub(super) fn new(tier: Tier, config: &LstmConfig, weights: &Weights) -> Result<Self, ModelError> {
         let values = |name: &str| weights.get(name).values.as_slice();
         let layers = (0..config.layers)
             .map(|layer| {
@@ -45,13 +49,17 @@ impl LstmPlan {
             .collect::<Result<Vec<_>, _>>()?;
         let head = match config.head {
             Head::None => None,
-            Head::Linear { size } | Head::LinearRelu { size } => {
-                Some(PackedLinear::new(config.state_size(), size, values("head.weight"), values("head.bias"))?)
-            }
+            Head::Linear { size } | Head::LinearRelu { size } => Some(PackedLinear::on_tier(
+                tier,
+                config.state_size(),
+                size,
+                values("head.weight"),
+                values("head.bias"),
+            )?),
         };
         let Normalization::L2 { epsilon } = config.normalization;
         Ok(Self {
-            lstm: Lstm::new(&layers)?,
+            lstm: Lstm::on_tier(tier, &layers)?,
             head,
             relu: matches!(config.head, Head::LinearRelu { .. }),
             epsilon,
@@ -60,8 +68,24 @@ impl LstmPlan {
         })
     }
 
-    /// Windows of one length into rows of `out` (windows, D).
+    /// Windows into rows of `out` (windows, D).
     pub(super) fn embed(&self, windows: &[ArrayView2<'_, f32>], out: &mut [f32]) -> Result<(), ModelError> {
+        let size = out.len() / windows.len().max(1);
+        let mut first = 0;
+        while first < windows.len() {
+            // Windows of one length go together; their order is kept.
+            let frames = windows[first].nrows();
+            let same =
+                windows[first..].iter().take(MOST_TOGETHER).take_while(|window| window.nrows() == frames).count();
+            let end = first + same;
+            self.embed_same(&windows[first..end], &mut out[first * size..end * size])?;
+            first = end;
+        }
+        Ok(())
+    }
+
+    /// Windows of one length into rows of `out` (windows, D).
+    fn embed_same(&self, windows: &[ArrayView2<'_, f32>], out: &mut [f32]) -> Result<(), ModelError> {
         // A thread that panicked left no half-made state in a list of buffers.
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut memory = idle().pop().unwrap_or_default();

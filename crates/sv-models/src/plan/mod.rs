@@ -1,18 +1,21 @@
 //! An encoder made ready for the CPU: weights packed once, shared by any number of threads.
 
+mod each;
+mod ecapa;
+mod layers;
 mod lstm;
 mod plain;
 
-use ndarray::{Array2, ArrayView1, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView3, Axis};
+use sv_kernels::Tier;
 
 use crate::weights::Weights;
 use crate::{EncoderConfig, ModelError};
 
+use each::Each;
+use ecapa::EcapaPlan;
 use lstm::LstmPlan;
 use plain::PlainPlan;
-
-/// Windows in one product: enough that the weights are read rarely, few enough that the activations stay in the cache.
-const MOST_TOGETHER: usize = 32;
 
 /// A compiled encoder. `Send + Sync`; working memory is kept between calls.
 pub struct Plan {
@@ -24,20 +27,28 @@ pub struct Plan {
 
 enum Network {
     Lstm(LstmPlan),
+    Ecapa(Each<EcapaPlan>),
     Plain(PlainPlan),
 }
 
 impl Plan {
-    /// Packs `weights` of a network of `config`.
+    /// Packs `weights` of a network of `config` for the best tier of this machine.
     ///
     /// # Errors
     /// [`ModelError::Kernel`] if a kernel refuses the sizes.
     pub fn new(config: &EncoderConfig, weights: &Weights) -> Result<Self, ModelError> {
+        Self::on_tier(Tier::detect(), config, weights)
+    }
+
+    /// The same for a given tier, for tests and comparisons.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn on_tier(tier: Tier, config: &EncoderConfig, weights: &Weights) -> Result<Self, ModelError> {
         let network = match config {
-            EncoderConfig::Lstm(lstm) => Network::Lstm(LstmPlan::new(lstm, weights)?),
-            EncoderConfig::Ecapa(_) | EncoderConfig::XVector(_) | EncoderConfig::ResNet(_) => {
-                Network::Plain(PlainPlan::new(config, weights))
-            }
+            EncoderConfig::Lstm(lstm) => Network::Lstm(LstmPlan::new(tier, lstm, weights)?),
+            EncoderConfig::Ecapa(ecapa) => Network::Ecapa(Each::new(EcapaPlan::new(tier, ecapa, weights)?)),
+            EncoderConfig::XVector(_) | EncoderConfig::ResNet(_) => Network::Plain(PlainPlan::new(config, weights)),
         };
         Ok(Self {
             network,
@@ -73,21 +84,27 @@ impl Plan {
         }
         let size = self.embedding_size;
         let mut values = vec![0.0; windows.len() * size];
-        let mut first = 0;
-        while first < windows.len() {
-            // Windows of one length go together; their order is kept.
-            let frames = windows[first].nrows();
-            let same =
-                windows[first..].iter().take(MOST_TOGETHER).take_while(|window| window.nrows() == frames).count();
-            let end = first + same;
-            let (windows, rows) = (&windows[first..end], &mut values[first * size..end * size]);
-            match &self.network {
-                Network::Lstm(plan) => plan.embed(windows, rows)?,
-                Network::Plain(plan) => plan.embed(windows, rows)?,
-            }
-            first = end;
+        match &self.network {
+            Network::Lstm(plan) => plan.embed(windows, &mut values)?,
+            Network::Ecapa(plan) => plan.embed(windows, &mut values)?,
+            Network::Plain(plan) => plan.embed(windows, &mut values)?,
         }
         Ok(Array2::from_shape_vec((windows.len(), size), values).expect("n rows of D values"))
+    }
+
+    /// Embeds the utterances of a padded batch (B, T, F), of which the first `lengths[b]` frames count: one row of the (B, D)
+    /// result each, the same to the last bit as the utterance has alone. What stands behind is not looked at.
+    ///
+    /// # Errors
+    /// [`ModelError::Lengths`] unless there is one length a row, none above T; and as [`Plan::embed`].
+    pub fn embed_padded(&self, batch: ArrayView3<'_, f32>, lengths: &[usize]) -> Result<Array2<f32>, ModelError> {
+        let (rows, frames, _) = batch.dim();
+        if lengths.len() != rows || lengths.iter().any(|&length| length > frames) {
+            return Err(ModelError::Lengths { rows, frames, got: lengths.to_vec() });
+        }
+        let windows: Vec<_> =
+            batch.outer_iter().zip(lengths).map(|(row, &length)| row.split_at(Axis(0), length).0).collect();
+        self.embed(&windows)
     }
 
     /// Joins the embeddings of an utterance's windows, (n, D) with n at least 1: their mean, scaled as the network scales
@@ -115,3 +132,6 @@ fn to_unit(row: &mut [f32], epsilon: f64) {
         row.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
     }
 }
+
+#[cfg(test)]
+mod tests;
