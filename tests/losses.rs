@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use common::data::{Tensors, Values, reference_dir};
 use sv_losses::{
     AamSoftmaxOptions, AmSoftmaxOptions, Beyond, Centroids, Embeddings, Ge2e, Ge2eOptions, Ge2eTf, Ge2eTfOptions,
-    Labels, LossError, MarginSoftmax, Objective, Reduction, Setting, Softmax, SoftmaxOptions, Variant,
+    Labels, LossError, MarginSoftmax, Objective, ObjectiveConfig, Reduction, Setting, Softmax, SoftmaxOptions, Variant,
 };
 
 /// The largest difference allowed, in absolute terms, for values and gradients; in f32 three times what PyTorch's f32 has.
@@ -339,4 +339,22 @@ fn plain_softmax_is_the_reference() {
     for (dtype, limits) in types(&dir, "heo.softmax") {
         check_bases(&file, "heo.softmax/main", dtype, &limits, &build);
     }
+}
+
+#[test]
+fn an_objective_is_read_from_a_recipe_and_a_misspelt_option_refused() {
+    let read = |text: &str| serde_json::from_str::<ObjectiveConfig>(text).map_err(|error| error.to_string());
+    let options = AamSoftmaxOptions { beyond: Beyond::Cosine, ..AamSoftmaxOptions::default() };
+    assert_eq!(read(r#"{ "kind": "aam-softmax", "beyond": "cosine" }"#), Ok(ObjectiveConfig::AamSoftmax(options)));
+    for (text, word) in [
+        (r#"{ "kind": "aam-softmax", "margins": 0.3 }"#, "margins"),
+        (r#"{ "kind": "am-softmax", "beyond": "sine" }"#, "beyond"),
+        (r#"{ "kind": "softmax", "head": { "kind": "linear", "sizes": [3] } }"#, "sizes"),
+    ] {
+        let error = read(text).expect_err(text);
+        assert!(error.contains(word), "{error}");
+    }
+    let layers = read(r#"{ "kind": "softmax", "head": { "kind": "layers", "sizes": [512] } }"#).expect("an x-vector's");
+    assert!(layers.validate().is_ok() && layers.validate_margin(0.1).is_err());
+    assert!(ObjectiveConfig::AmSoftmax(AmSoftmaxOptions::default()).validate_margin(0.1).is_ok());
 }

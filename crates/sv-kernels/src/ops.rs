@@ -176,4 +176,6 @@ impl CustomOp1 for Squashing {
 }
 
 #[cfg(test)]
+mod network_tests;
+#[cfg(test)]
 mod tests;

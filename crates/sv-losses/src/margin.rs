@@ -279,14 +279,4 @@ mod tests {
         let double = ones(&[1, 3]).to_dtype(DType::F64).unwrap();
         assert!(matches!(loss.loss(&double, &Labels::new(vec![0])), Err(LossError::DataType { .. })));
     }
-
-    #[test]
-    fn a_misspelt_option_is_refused() {
-        let error = serde_json::from_str::<crate::ObjectiveConfig>(r#"{ "kind": "aam-softmax", "margins": 0.3 }"#);
-        assert!(error.is_err_and(|error| error.to_string().contains("margins")));
-        let read: crate::ObjectiveConfig =
-            serde_json::from_str(r#"{ "kind": "aam-softmax", "beyond": "cosine" }"#).unwrap();
-        let options = AamSoftmaxOptions { beyond: Beyond::Cosine, ..AamSoftmaxOptions::default() };
-        assert_eq!(read, crate::ObjectiveConfig::AamSoftmax(options));
-    }
 }
