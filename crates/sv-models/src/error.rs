@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::checkpoint::{Dtype, Problem};
+use crate::labels::LabelProblem;
 
 #[cfg(feature = "train")]
 impl From<candle_core::Error> for ModelError {
@@ -32,7 +33,7 @@ pub enum ModelError {
         source: Box<candle_core::Error>,
     },
     /// A directory, pipe or device stands where a file of weights was expected.
-    #[error("{}: not a regular file; name the checkpoint file itself", .path.display())]
+    #[error("{}: not a regular file; name the file itself", .path.display())]
     NotAFile {
         /// What was named.
         path: PathBuf,
@@ -132,6 +133,12 @@ pub enum ModelError {
         /// What it holds.
         architecture: &'static str,
     },
+    /// A network that is embedded with but not trained here.
+    #[error("{architecture} is not trained by this version; train an LSTM encoder, or convert a checkpoint of it")]
+    NotTrained {
+        /// What the network is.
+        architecture: &'static str,
+    },
     /// A checkpoint whose tensors belong to no known system.
     #[error("{file}: its tensors ({}, ...) belong to no known speaker encoder; Resemblyzer's and the GE2E TensorFlow code's are read", .names.join(", "))]
     UnknownArchitecture {
@@ -145,6 +152,16 @@ pub enum ModelError {
     NotAModelDirectory {
         /// The directory.
         path: PathBuf,
+    },
+    /// A text file that is far longer than any of its kind.
+    #[error("{}: {bytes} bytes; at most {limit} are read of such a file", .path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// How much is read.
+        limit: u64,
     },
     /// `model.toml` is not what it should be.
     #[error("{}: {message}", .path.display())]
@@ -185,7 +202,9 @@ pub enum ModelError {
         need: String,
     },
     /// Features that the network does not take.
-    #[error("features of {frames} frames and {bins} bins; the network takes at least 1 frame of {need} bins")]
+    #[error(
+        "features of {frames} frames and {bins} bins; the network takes at least {least} frames of {need} bins; record longer"
+    )]
     Features {
         /// T.
         frames: usize,
@@ -193,6 +212,25 @@ pub enum ModelError {
         bins: usize,
         /// The network's F.
         need: usize,
+        /// The fewest frames that it takes.
+        least: usize,
+    },
+    /// A classifier was given an embedding of another size.
+    #[error("an embedding of {got} values; the model's classifier takes {need}; is it another model's?")]
+    EmbeddingSize {
+        /// Its number of values.
+        got: usize,
+        /// The classifier's.
+        need: usize,
+    },
+    /// A list of labels that does not fit its classifier.
+    #[error("{}: {problem}", .path.display())]
+    Labels {
+        /// The list.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        problem: LabelProblem,
     },
     /// A value of an embedding is NaN or infinite.
     #[error("value {index} of the embedding is {value}; the recording or the model is far out of range")]

@@ -36,7 +36,7 @@ const TENSORFLOW_CELL: &str = "lstm/rnn/multi_rnn_cell/cell_";
 pub(crate) fn load(path: &Path) -> Result<ModelDir, ModelError> {
     let state = StateDict::read(path)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    convert(&state, Source { name, revision: None, sha256: Some(sha256_of(path)?) })
+    convert(&state, Source { name, revision: None, sha256: Some(sha256_of(path)?), files: BTreeMap::new() })
 }
 
 /// Converts a state dict of a known system.
@@ -148,7 +148,17 @@ fn rows_and_columns(state: &StateDict, name: &str) -> Result<(usize, usize), Mod
 fn describe(encoder: EncoderConfig, front_end: FrontEnd, windows: Windows, source: Source) -> Description {
     let embedding_size = encoder.embedding_size();
     // Neither system publishes a threshold.
-    Description { embedding_size, labels: None, encoder, front_end, windows, threshold: None, source }
+    Description {
+        embedding_size,
+        labels: None,
+        encoder,
+        classifier: None,
+        embedding_mean: false,
+        front_end,
+        windows,
+        threshold: None,
+        source,
+    }
 }
 
 fn insert_layer(tensors: &mut BTreeMap<String, Weight>, layer: usize, weights: &LayerWeights) {
