@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Tensor, Var};
 use common::data::{Tensors, Values, reference_dir};
 use sv_losses::{
-    Centroids, Embeddings, Ge2e, Ge2eOptions, Ge2eTf, Ge2eTfOptions, Labels, LossError, Objective, Reduction, Variant,
+    AamSoftmaxOptions, AmSoftmaxOptions, Beyond, Centroids, Embeddings, Ge2e, Ge2eOptions, Ge2eTf, Ge2eTfOptions,
+    Labels, LossError, MarginSoftmax, Objective, ObjectiveConfig, Reduction, Setting, Softmax, SoftmaxOptions, Variant,
 };
 
 /// The largest difference allowed, in absolute terms, for values and gradients; in f32 three times what PyTorch's f32 has.
@@ -234,4 +235,126 @@ fn options_out_of_range_are_refused() {
     let read: Ge2eOptions =
         serde_json::from_str(r#"{ "centroids": "leave-one-out", "variant": "contrast" }"#).expect("reads");
     assert_eq!(read, Ge2eOptions { variant: Variant::Contrast, ..Ge2eOptions::default() });
+}
+
+/// An objective over bases and the case's own bases in it.
+fn with_bases(
+    file: &Tensors,
+    case: &str,
+    dtype: DType,
+    build: &dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>,
+) -> Box<dyn Objective> {
+    let bases = file.get(&format!("{case}.W"));
+    let device = Device::Cpu;
+    let mut setting =
+        Setting { dimension: bases.shape[1], classes: bases.shape[0], dtype, device: &device, uniform: &mut || 0.5 };
+    let objective = build(&mut setting);
+    for parameter in objective.parameters() {
+        let values = match &parameter.name[..] {
+            "classes.weight" => Tensor::from_slice(&bases.data, &bases.shape[..], &device),
+            _ => Tensor::from_vec(file.get(&format!("{case}.b")).data, parameter.var.shape(), &device),
+        };
+        let values = values.and_then(|values| values.to_dtype(dtype)).expect("values");
+        parameter.var.set(&values).expect("of the bases' shape");
+    }
+    objective
+}
+
+/// Value and gradients of a case with bases: the reference sums the terms, ours is their mean.
+fn check_bases(
+    file: &Tensors,
+    case: &str,
+    dtype: DType,
+    limits: &Limits,
+    build: &dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>,
+) {
+    let objective = with_bases(file, case, dtype, build);
+    let e = file.get(&format!("{case}.e"));
+    let e_tensor = Tensor::from_slice(&e.data, &e.shape[..], &Device::Cpu).and_then(|e| e.to_dtype(dtype));
+    let embeddings = Var::from_tensor(&e_tensor.expect("embeddings")).expect("a variable");
+    let labels = Labels::new(file.get(&format!("{case}.labels")).data.iter().map(|&label| label as u32).collect());
+    let count = labels.rows() as f64;
+    let loss = (objective.loss(&embeddings, &labels).expect("a loss") * count).expect("the sum");
+    assert_near(
+        &format!("{case} {dtype:?} value"),
+        &flat(&loss),
+        &file.get(&format!("{case}.value")).data,
+        limits.value,
+    );
+    let gradients = loss.backward().expect("gradients");
+    let mut variables = vec![("e", embeddings)];
+    for parameter in objective.parameters() {
+        variables.push((if parameter.name == "classes.weight" { "W" } else { "b" }, parameter.var));
+    }
+    for (name, var) in variables {
+        let gradient = gradients.get(&var).unwrap_or_else(|| panic!("{case}: no gradient of {name}"));
+        let expected = file.get(&format!("{case}.grad.{name}")).data;
+        assert_near(&format!("{case} {dtype:?} grad.{name}"), &flat(gradient), &expected, limits.gradient);
+    }
+}
+
+#[test]
+fn every_case_of_softmax_with_a_margin_is_the_reference() {
+    let Some(dir) = reference_dir() else { return };
+    let file = Tensors::read(&dir.join("losses.safetensors"));
+    let aam = |margin: f64, scale: f64, beyond: Beyond| {
+        move |setting: &mut Setting<'_>| -> Box<dyn Objective> {
+            let options = AamSoftmaxOptions { margin, scale, beyond };
+            Box::new(MarginSoftmax::additive_angular(&options, setting).expect("valid options"))
+        }
+    };
+    let am = |margin: f64, scale: f64| {
+        move |setting: &mut Setting<'_>| -> Box<dyn Objective> {
+            Box::new(MarginSoftmax::additive(&AmSoftmaxOptions { margin, scale }, setting).expect("valid options"))
+        }
+    };
+    let mut checked = 0;
+    for case in file.names().iter().filter_map(|name| name.strip_suffix(".value")) {
+        let Some((group, kind)) = case.split_once('/') else { continue };
+        let build: Box<dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>> = match (group, kind) {
+            // Not built: with it the loss is no longer the published recipe's.
+            ("aam_softmax", "easy_margin") => continue,
+            ("aam_softmax", "margin0") => Box::new(aam(0.0, 30.0, Beyond::Sine)),
+            ("aam_softmax", _) => Box::new(aam(0.2, 30.0, Beyond::Sine)),
+            ("aam_softmax_wespeaker", _) => Box::new(aam(0.2, 32.0, Beyond::Cosine)),
+            ("am_softmax", _) | ("heo.am_softmax", "s30_m0.2") => Box::new(am(0.2, 30.0)),
+            ("heo.am_softmax", "s5_m0.35") => Box::new(am(0.35, 5.0)),
+            _ => continue,
+        };
+        for (dtype, limits) in types(&dir, group) {
+            check_bases(&file, case, dtype, &limits, &*build);
+        }
+        checked += 1;
+    }
+    assert_eq!(checked, 10);
+}
+
+#[test]
+fn plain_softmax_is_the_reference() {
+    let Some(dir) = reference_dir() else { return };
+    let file = Tensors::read(&dir.join("losses.safetensors"));
+    let build = |setting: &mut Setting<'_>| -> Box<dyn Objective> {
+        Box::new(Softmax::new(&SoftmaxOptions::default(), setting).expect("valid options"))
+    };
+    for (dtype, limits) in types(&dir, "heo.softmax") {
+        check_bases(&file, "heo.softmax/main", dtype, &limits, &build);
+    }
+}
+
+#[test]
+fn an_objective_is_read_from_a_recipe_and_a_misspelt_option_refused() {
+    let read = |text: &str| serde_json::from_str::<ObjectiveConfig>(text).map_err(|error| error.to_string());
+    let options = AamSoftmaxOptions { beyond: Beyond::Cosine, ..AamSoftmaxOptions::default() };
+    assert_eq!(read(r#"{ "kind": "aam-softmax", "beyond": "cosine" }"#), Ok(ObjectiveConfig::AamSoftmax(options)));
+    for (text, word) in [
+        (r#"{ "kind": "aam-softmax", "margins": 0.3 }"#, "margins"),
+        (r#"{ "kind": "am-softmax", "beyond": "sine" }"#, "beyond"),
+        (r#"{ "kind": "softmax", "head": { "kind": "linear", "sizes": [3] } }"#, "sizes"),
+    ] {
+        let error = read(text).expect_err(text);
+        assert!(error.contains(word), "{error}");
+    }
+    let layers = read(r#"{ "kind": "softmax", "head": { "kind": "layers", "sizes": [512] } }"#).expect("an x-vector's");
+    assert!(layers.validate().is_ok() && layers.validate_margin(0.1).is_err());
+    assert!(ObjectiveConfig::AmSoftmax(AmSoftmaxOptions::default()).validate_margin(0.1).is_ok());
 }

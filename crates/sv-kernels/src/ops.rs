@@ -5,14 +5,24 @@
 //! `clippy.toml`. On the CPU sigmoid, tanh and the LSTM, forward and backward, run on the kernels of this crate; on other
 //! devices they are composed of stock operations that the same test shows to be right.
 
+mod batch_norm;
+mod blocks;
+mod conv1d;
 mod lstm;
 mod lstm_training;
+mod path;
+mod pooling;
 
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor, bail};
 
 use crate::{Tier, math, reference};
+pub use batch_norm::{EPSILON, MOMENTUM, RunningStatistics, batch_norm};
+pub use blocks::{Activation, Norm, Squeeze, Tdnn, Untouched, res2net_block, se_scale, tdnn};
+pub use conv1d::{Conv1d, Padding, conv1d};
 pub use lstm::{LstmLayer, LstmOutputs, lstm, lstm_last};
 pub use lstm_training::LstmMemory;
+pub use path::composed_only;
+pub use pooling::{Deviation, Divisor, Floor, attentive_stats, statistics};
 
 /// `lhs rhs` over the last two axes: (.., M, K) by (.., K, N) gives (.., M, N); the axes before are broadcast.
 ///
@@ -87,15 +97,23 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     x.le(&x.zeros_like()?)?.where_cond(&x.zeros_like()?, x)
 }
 
+/// `x` above 0, `slope x` elsewhere; its derivative at 0 is `slope`, as PyTorch has it. Not-a-number stays.
+///
+/// # Errors
+/// As candle's `where_cond`.
+pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
+    x.gt(&x.zeros_like()?)?.where_cond(x, &x.affine(slope, 0.0)?)
+}
+
 /// `1 / (1 + e^-x)`; on the CPU in f32 with the error of [`crate::math::sigmoid`].
 ///
 /// # Errors
 /// For types other than f32 and f64 on the CPU.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !x.device().is_cpu() || !path::kernels_allowed() {
         return candle_nn::ops::sigmoid(x);
     }
-    x.contiguous()?.apply_op1(Activation::Sigmoid)
+    x.contiguous()?.apply_op1(Squashing::Sigmoid)
 }
 
 /// Hyperbolic tangent; on the CPU in f32 with the error of [`crate::math::tanh`].
@@ -103,19 +121,19 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// For types other than f32 and f64 on the CPU.
 pub fn tanh(x: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !x.device().is_cpu() || !path::kernels_allowed() {
         return x.tanh();
     }
-    x.contiguous()?.apply_op1(Activation::Tanh)
+    x.contiguous()?.apply_op1(Squashing::Tanh)
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Activation {
+enum Squashing {
     Sigmoid,
     Tanh,
 }
 
-impl CustomOp1 for Activation {
+impl CustomOp1 for Squashing {
     fn name(&self) -> &'static str {
         match self {
             Self::Sigmoid => "sv-sigmoid",
@@ -157,5 +175,7 @@ impl CustomOp1 for Activation {
     }
 }
 
+#[cfg(test)]
+mod network_tests;
 #[cfg(test)]
 mod tests;

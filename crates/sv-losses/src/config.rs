@@ -3,7 +3,10 @@
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
-use crate::{Ge2e, Ge2eOptions, Ge2eTf, Ge2eTfOptions, LossError, Objective, Reduction};
+use crate::{
+    AamSoftmaxOptions, AmSoftmaxOptions, Ge2e, Ge2eOptions, Ge2eTf, Ge2eTfOptions, LossError, MarginSoftmax, Objective,
+    Reduction, Setting, Softmax, SoftmaxOptions,
+};
 
 /// An objective by name, with its options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,26 +17,51 @@ pub enum ObjectiveConfig {
     Ge2e(Ge2eOptions),
     /// GE2E as the TensorFlow code computes it.
     Ge2eTf(Ge2eTfOptions),
+    /// Softmax over cosines with an additive angular margin.
+    AamSoftmax(AamSoftmaxOptions),
+    /// Softmax over cosines with an additive margin.
+    AmSoftmax(AmSoftmaxOptions),
+    /// Plain softmax.
+    Softmax(SoftmaxOptions),
 }
 
 impl ObjectiveConfig {
     /// The objective, its own parameters at their start.
     ///
     /// # Errors
-    /// [`LossError::InvalidOption`], [`LossError::DataType`].
-    pub fn build(&self, dtype: DType, device: &Device) -> Result<Box<dyn Objective>, LossError> {
+    /// [`LossError::InvalidOption`], [`LossError::DataType`]; [`LossError::Sizes`] for fewer than two classes where it has
+    /// bases.
+    pub fn build(&self, setting: &mut Setting<'_>) -> Result<Box<dyn Objective>, LossError> {
+        let (dtype, device) = (setting.dtype, setting.device);
         Ok(match self {
             Self::Ge2e(options) => Box::new(Ge2e::new(options.clone(), dtype, device)?),
             Self::Ge2eTf(options) => Box::new(Ge2eTf::new(options.clone(), dtype, device)?),
+            Self::AamSoftmax(options) => Box::new(MarginSoftmax::additive_angular(options, setting)?),
+            Self::AmSoftmax(options) => Box::new(MarginSoftmax::additive(options, setting)?),
+            Self::Softmax(options) => Box::new(Softmax::new(options, setting)?),
         })
     }
 
     /// Refuses options that are impossible.
     ///
     /// # Errors
-    /// [`LossError::InvalidOption`] names the first.
+    /// [`LossError::InvalidOption`] names the first; [`LossError::Sizes`] for a hidden layer without values.
     pub fn validate(&self) -> Result<(), LossError> {
-        self.build(DType::F32, &Device::Cpu).map(|_| ())
+        self.smallest().map(|_| ())
+    }
+
+    /// Refuses a margin that [`Objective::set_margin`] would refuse.
+    ///
+    /// # Errors
+    /// [`LossError::InvalidOption`] if it is out of range, or the objective has none.
+    pub fn validate_margin(&self, margin: f64) -> Result<(), LossError> {
+        self.smallest()?.set_margin(margin)
+    }
+
+    /// The objective for the smallest data there is.
+    fn smallest(&self) -> Result<Box<dyn Objective>, LossError> {
+        let (dtype, device) = (DType::F32, Device::Cpu);
+        self.build(&mut Setting { dimension: 1, classes: 2, dtype, device: &device, uniform: &mut || 0.0 })
     }
 
     /// How many terms the loss of a batch of `rows` rows adds up: 1 where it is a mean. A curve of losses divides by it, so that
@@ -43,6 +71,7 @@ impl ObjectiveConfig {
         match self {
             Self::Ge2e(options) if options.reduction == Reduction::Mean => 1,
             Self::Ge2e(_) | Self::Ge2eTf(_) => rows.max(1),
+            Self::AamSoftmax(_) | Self::AmSoftmax(_) | Self::Softmax(_) => 1,
         }
     }
 }

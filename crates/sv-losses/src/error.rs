@@ -47,6 +47,41 @@ pub enum LossError {
         /// M of the batch.
         got: usize,
     },
+    /// A label names a class that the loss has no basis for.
+    #[error(
+        "row {row} is of class {class}; there are {classes} classes, counted from 0: build the loss for more of them"
+    )]
+    Class {
+        /// Row of the batch.
+        row: usize,
+        /// Its label.
+        class: u32,
+        /// Classes there are.
+        classes: usize,
+    },
+    /// The embeddings do not have one row a label, or not the size that the loss was built for.
+    #[error(
+        "embeddings of shape {got:?} meet {rows} labels and bases of {dimension} values; give ({rows}, {dimension}), one row or more"
+    )]
+    Dimension {
+        /// The embeddings' axes.
+        got: Vec<usize>,
+        /// Labels given.
+        rows: usize,
+        /// Values of a basis.
+        dimension: usize,
+    },
+    /// Sizes that no loss can be built for.
+    #[error(
+        "a classifier of {classes} classes for embeddings of {dimension} values; 2 classes or more are needed, every size from \
+         1, and no tensor of more than 2^31 values"
+    )]
+    Sizes {
+        /// D.
+        dimension: usize,
+        /// S.
+        classes: usize,
+    },
     /// An option outside its range.
     #[error("option `{option}` is {got}, it has to be {need}")]
     InvalidOption {

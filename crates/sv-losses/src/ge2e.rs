@@ -9,7 +9,8 @@ use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::{Labels, LossError, Objective, Parameter};
-use parts::{Grid, normalised};
+use parts::Grid;
+pub(crate) use parts::normalised;
 
 pub use tensorflow::{Ge2eTf, Ge2eTfOptions};
 

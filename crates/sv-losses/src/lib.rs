@@ -2,11 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod cross_entropy;
 mod error;
 mod ge2e;
+mod margin;
 mod objective;
+mod setting;
+mod softmax;
 
 pub use config::ObjectiveConfig;
 pub use error::LossError;
 pub use ge2e::{Centroids, Embeddings, Ge2e, Ge2eOptions, Ge2eTf, Ge2eTfOptions, Reduction, Variant};
+pub use margin::{AamSoftmaxOptions, AmSoftmaxOptions, Beyond, MarginSoftmax};
 pub use objective::{Labels, Objective, Parameter};
+pub use setting::Setting;
+pub use softmax::{Head, Softmax, SoftmaxOptions};

@@ -100,6 +100,27 @@ pub trait Objective: Send {
         Vec::new()
     }
 
+    /// What the forward pass moves without a gradient, such as running averages: a resumed training needs it to the bit.
+    fn buffers(&self) -> Vec<Parameter> {
+        Vec::new()
+    }
+
+    /// Sets the margin of the steps to come, for those that have one.
+    ///
+    /// # Errors
+    /// [`LossError::InvalidOption`] if it is out of range, or the objective has none.
+    fn set_margin(&mut self, margin: f64) -> Result<(), LossError> {
+        Err(LossError::InvalidOption { option: "margin", got: margin, need: "left out: the objective has no margin" })
+    }
+
+    /// Share of the rows of (B, D) that the objective's own classifier takes for their class; none where it has none.
+    ///
+    /// # Errors
+    /// [`LossError`] as [`Objective::loss`].
+    fn accuracy(&self, _embeddings: &Tensor, _labels: &Labels) -> Result<Option<f64>, LossError> {
+        Ok(None)
+    }
+
     /// To be called after each optimizer step with the batch of that step: keeps constraints, moves what is not trained by
     /// gradients.
     ///

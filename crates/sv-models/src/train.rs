@@ -20,6 +20,10 @@ pub trait Encoder: Send {
     /// The trainable tensors by our names.
     fn variables(&self) -> &BTreeMap<String, Var>;
 
+    /// What the forward pass moves without a gradient, by our names: running averages. A resumed training needs them to the
+    /// bit; [`encoder`] takes them back among the tensors.
+    fn buffers(&self) -> &BTreeMap<String, Var>;
+
     /// The weights as inference takes them: [`Weights`] of the same [`EncoderConfig`], any standardisation of the input
     /// folded in.
     ///
@@ -62,6 +66,8 @@ pub struct Standardisation {
 pub struct LstmEncoder {
     config: LstmConfig,
     variables: BTreeMap<String, Var>,
+    /// None: an LSTM keeps no averages.
+    buffers: BTreeMap<String, Var>,
     standardisation: Option<Standardisation>,
     /// (1, 1, F) each: minus the mean over the deviation, and one over the deviation.
     affine: Option<(Tensor, Tensor)>,
@@ -105,7 +111,14 @@ impl LstmEncoder {
                 Some((Tensor::from_vec(offset, shape, device)?, Tensor::from_vec(factor, shape, device)?))
             }
         };
-        Ok(Self { config: config.clone(), variables, standardisation, affine, memory: LstmMemory::default() })
+        Ok(Self {
+            config: config.clone(),
+            variables,
+            buffers: BTreeMap::new(),
+            standardisation,
+            affine,
+            memory: LstmMemory::default(),
+        })
     }
 
     fn tensor(&self, name: &str) -> Tensor {
@@ -146,6 +159,10 @@ impl Encoder for LstmEncoder {
 
     fn variables(&self) -> &BTreeMap<String, Var> {
         &self.variables
+    }
+
+    fn buffers(&self) -> &BTreeMap<String, Var> {
+        &self.buffers
     }
 
     fn weights(&self) -> Result<Weights, ModelError> {

@@ -17,7 +17,7 @@ use sv_models::EncoderConfig;
 use crate::TrainError;
 use crate::data::DataConfig;
 use crate::initialisation::Initialisation;
-use crate::optim::{OptimizerConfig, Schedule};
+use crate::optim::{MarginSchedule, OptimizerConfig, Schedule};
 
 /// What is trained, on what, by what, for how long.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ pub struct Recipe {
     pub optimizer: OptimizerConfig,
     /// The learning rate of each step.
     pub schedule: Schedule,
+    /// The margin of each step, where the objective has one; absent: the objective's own throughout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<MarginSchedule>,
     /// How the model is judged, and how it cuts utterances from then on.
     pub evaluation: EvaluationConfig,
     /// When the state is saved.
@@ -267,7 +270,8 @@ impl Recipe {
             let preset = &self.front_end.preset;
             return refuse(format!("encoder.bins is {takes}; front_end.preset {preset} gives {gives} bins a frame"));
         }
-        let parts: [(&str, Result<(), TrainError>); 6] = [
+        let parts: [(&str, Result<(), TrainError>); 7] = [
+            ("margin", self.margin.as_ref().map_or(Ok(()), |margin| margin_of(&self.objective, margin))),
             ("encoder", self.encoder.validate().map_err(Into::into)),
             ("evaluation.windows", self.evaluation.windows.validate().map_err(Into::into)),
             ("objective", self.objective.validate().map_err(Into::into)),
@@ -312,6 +316,13 @@ impl Recipe {
         };
         Ok(first_difference("", &table(self)?, &table(other)?))
     }
+}
+
+/// Checks a schedule by itself and the margins that it comes from and goes to.
+fn margin_of(objective: &ObjectiveConfig, schedule: &MarginSchedule) -> Result<(), TrainError> {
+    schedule.check()?;
+    objective.validate_margin(schedule.initial)?;
+    Ok(objective.validate_margin(schedule.last)?)
 }
 
 fn is_plain(name: &str) -> bool {

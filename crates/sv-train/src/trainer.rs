@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use sv_audio::frontend::FrontEnd;
-use sv_losses::{Labels, Objective, Parameter};
+use sv_losses::{Labels, Objective, Parameter, Setting};
 use sv_models::checkpoint::write_whole;
 use sv_models::train::{Encoder, Standardisation};
 use sv_models::weights::Weight;
@@ -20,7 +20,7 @@ use crate::evaluate::{TrialResult, TrialSet};
 use crate::optim::{Optimizer, OptimizerError};
 use crate::report::{EvaluationLine, MetricLine};
 use crate::run_dir::{RunDir, State, milestones};
-use crate::{Recipe, TrainError};
+use crate::{Purpose, Recipe, Stream, TrainError};
 
 /// What a training tells whoever watches. Every method may be left out.
 pub trait Observer {
@@ -76,6 +76,9 @@ pub struct Trainer {
 /// Batches that wait for the trainer at most.
 const AHEAD: usize = 4;
 
+/// The item of the stream that the objective's parameters are drawn from: past the tensors of any encoder.
+const OBJECTIVE_ITEM: u64 = 1 << 32;
+
 /// Prefixes of the tensors in a checkpoint.
 const ENCODER: &str = "encoder.";
 const OBJECTIVE: &str = "objective.";
@@ -112,14 +115,14 @@ impl Trainer {
             Some(state) => weights_of(state)?,
         };
         let encoder = train::encoder(&recipe.encoder, weights, standardisation.clone(), &device)?;
-        let objective = recipe.objective.build(DType::F32, &device)?;
+        let objective = objective(recipe, data.classes().len(), &device)?;
         // The objective's own first, as the TensorFlow code has them: the order that a global norm is summed in.
         let mut parameters = objective.parameters();
         parameters.extend(encoder.variables().iter().map(|(name, var)| Parameter::new(name.clone(), var.clone())));
         let mut optimizer = Optimizer::new(&recipe.optimizer, parameters)?;
         let (mut step, mut seconds) = (0, 0.0);
         if let Some(state) = &state {
-            for parameter in objective.parameters() {
+            for parameter in objective.parameters().into_iter().chain(objective.buffers()) {
                 let saved = part(state, &format!("{OBJECTIVE}{}", parameter.name))?;
                 parameter.var.set(&saved.to_device(&device)?)?;
             }
@@ -232,6 +235,9 @@ impl Trainer {
         let shape = (batch.rows, batch.frames, batch.bins);
         let features = Tensor::from_slice(&batch.features, shape, &self.device)?;
         let labels = Labels::new(batch.classes.clone());
+        if let Some(schedule) = &self.recipe.margin {
+            self.objective.set_margin(schedule.margin(self.step))?;
+        }
         let embeddings = self.encoder.forward_train(&features)?;
         let loss = self.objective.loss(&embeddings, &labels)?;
         let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
@@ -248,6 +254,9 @@ impl Trainer {
         self.threshold = None;
         self.objective.after_step(&embeddings.detach(), &labels)?;
         let mut extras = BTreeMap::new();
+        if let Some(schedule) = &self.recipe.margin {
+            extras.insert("margin".to_owned(), schedule.margin(self.step));
+        }
         for parameter in self.objective.parameters().iter().filter(|parameter| parameter.var.elem_count() == 1) {
             let value = parameter.var.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
             extras.insert(parameter.name.clone(), value[0]);
@@ -342,10 +351,10 @@ impl Trainer {
             self.threshold = list.threshold(&self.plan()?).ok();
         }
         let mut tensors = BTreeMap::new();
-        for (name, var) in self.encoder.variables() {
+        for (name, var) in self.encoder.variables().iter().chain(self.encoder.buffers()) {
             tensors.insert(format!("{ENCODER}{name}"), var.as_tensor().to_device(&Device::Cpu)?);
         }
-        for parameter in self.objective.parameters() {
+        for parameter in self.objective.parameters().into_iter().chain(self.objective.buffers()) {
             let name = format!("{OBJECTIVE}{}", parameter.name);
             tensors.insert(name, parameter.var.as_tensor().to_device(&Device::Cpu)?);
         }
@@ -360,6 +369,15 @@ impl Trainer {
         self.saved = Some(self.step);
         Ok(())
     }
+}
+
+/// The objective of `recipe` for `classes` classes, its own parameters drawn from streams beside those of the encoder.
+fn objective(recipe: &Recipe, classes: usize, device: &Device) -> Result<Box<dyn Objective>, TrainError> {
+    let mut stream = Stream::new(recipe.seed, Purpose::Initialisation, 0, OBJECTIVE_ITEM);
+    let mut uniform = || stream.uniform(-1.0, 1.0);
+    let dimension = recipe.encoder.embedding_size();
+    let mut setting = Setting { dimension, classes, dtype: DType::F32, device, uniform: &mut uniform };
+    Ok(recipe.objective.build(&mut setting)?)
 }
 
 fn line_of(step: u64, result: &TrialResult) -> EvaluationLine {

@@ -1,9 +1,9 @@
 //! The LSTM on tensors: packed where nothing is trained, with our backward pass where something is, else composed.
 
-use candle_core::{DType, Error, Result, Tensor, bail};
+use candle_core::{Error, Result, Tensor, bail};
 
 use super::lstm_training::{LstmMemory, TrainingPass};
-use super::{linear, matmul, sigmoid, tanh};
+use super::{linear, matmul, path as paths, sigmoid, tanh};
 use crate::lstm::{Batch, Keep, LayerSizes, LayerWeights, Lstm, Threads, Workspace};
 
 /// The weights of an LSTM layer as tensors, in the layout of [`LayerWeights`].
@@ -92,7 +92,7 @@ fn path(input: &Tensor, layers: &[LstmLayer], start: Option<&[(Tensor, Tensor)]>
     let weights = layers.iter().flat_map(|l| [Some(&l.w_ih), Some(&l.w_hh), Some(&l.bias), l.w_hr.as_ref()]).flatten();
     let states = start.unwrap_or_default().iter().flat_map(|(h, c)| [h, c]);
     let all: Vec<&Tensor> = weights.chain(states).chain([input]).collect();
-    if !all.iter().all(|tensor| tensor.dtype() == DType::F32 && tensor.device().is_cpu()) {
+    if !paths::on_kernels(&all) {
         Path::Composed
     } else if all.iter().any(|tensor| tensor.track_op()) {
         Path::Trained

@@ -108,7 +108,7 @@ impl Grid {
 }
 
 /// Rows brought to length one; a row of zeros stays, and lets no gradient through.
-pub(super) fn normalised(rows: &Tensor) -> Result<Tensor> {
+pub(crate) fn normalised(rows: &Tensor) -> Result<Tensor> {
     let squares = rows.sqr()?.sum_keepdim(D::Minus1)?;
     // Below this the squares lose the length, and the powers of it that the backward pass takes would overflow. Compared so
     // that not-a-number does not count as zero.

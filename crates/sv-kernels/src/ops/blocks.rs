@@ -1,0 +1,122 @@
+//! The blocks of ECAPA-TDNN, in training: convolution with activation and batch normalisation, Res2Net, squeeze and
+//! excitation.
+
+use candle_core::{Result, Tensor, bail};
+
+use super::batch_norm::{RunningStatistics, batch_norm};
+use super::conv1d::{Conv1d, conv1d};
+use super::pooling::mean;
+use super::{leaky_relu, linear, relu, sigmoid};
+
+/// Weights of a batch normalisation and the averages that it moves.
+#[derive(Debug, Clone)]
+pub struct Norm {
+    /// (C)
+    pub weight: Tensor,
+    /// (C)
+    pub bias: Tensor,
+    /// (C) each.
+    pub running: RunningStatistics,
+}
+
+/// What follows a convolution.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Activation {
+    /// `max(x, 0)`.
+    Relu,
+    /// x below 0 times this.
+    LeakyRelu(f64),
+}
+
+/// A convolution, its activation, and the batch normalisation after it, if there is one.
+#[derive(Debug, Clone)]
+pub struct Tdnn {
+    /// (O, I, K)
+    pub weight: Tensor,
+    /// (O)
+    pub bias: Tensor,
+    /// Of the convolution.
+    pub form: Conv1d,
+    /// After it.
+    pub activation: Activation,
+    /// After that.
+    pub norm: Option<Norm>,
+}
+
+/// Runs `layer` over `x` (B, T, I), all rows of one length, in training: (B, T, O).
+///
+/// # Errors
+/// As [`conv1d`] and [`batch_norm`].
+pub fn tdnn(x: &Tensor, layer: &Tdnn) -> Result<Tensor> {
+    let y = conv1d(x, &layer.weight, Some(&layer.bias), layer.form, None)?;
+    let y = match layer.activation {
+        Activation::Relu => relu(&y)?,
+        Activation::LeakyRelu(slope) => leaky_relu(&y, slope)?,
+    };
+    match &layer.norm {
+        Some(Norm { weight, bias, running }) => batch_norm(&y, weight, bias, running),
+        None => Ok(y),
+    }
+}
+
+/// Which chunk of a Res2Net block passes untouched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untouched {
+    /// The first (SpeechBrain): `y_0 = x_0`, `y_1 = B_1(x_1)`, then `y_i = B_i(x_i + y_(i-1))`.
+    First,
+    /// The last (WeSpeaker, TaoRuijie): `y_0 = B_0(x_0)`, `y_i = B_i(x_i + y_(i-1))`, and x of the last chunk as it is.
+    Last,
+}
+
+/// Runs the chunks of the channels of `x` (B, T, C) through `layers`, one fewer than there are chunks, each after the other
+/// (Gao et al. 2019, "Res2Net", eq. 1): (B, T, C).
+///
+/// # Errors
+/// If the chunks are not of one size, and as [`tdnn`].
+pub fn res2net_block(x: &Tensor, layers: &[Tdnn], untouched: Untouched) -> Result<Tensor> {
+    let (_, _, channels) = x.dims3()?;
+    let scale = layers.len() + 1;
+    if !channels.is_multiple_of(scale) || channels == 0 {
+        bail!("{channels} channels cannot be cut into {scale} chunks of one size")
+    }
+    let width = channels / scale;
+    let chunk = |index: usize| x.narrow(2, index * width, width);
+    let first = usize::from(untouched == Untouched::First);
+    let mut chunks = Vec::with_capacity(scale);
+    let mut before: Option<Tensor> = None;
+    for (index, layer) in layers.iter().enumerate() {
+        let own = chunk(first + index)?;
+        let own = match &before {
+            Some(before) => (own + before)?,
+            None => own.contiguous()?,
+        };
+        let y = tdnn(&own, layer)?;
+        chunks.push(y.clone());
+        before = Some(y);
+    }
+    match untouched {
+        Untouched::First => chunks.insert(0, chunk(0)?),
+        Untouched::Last => chunks.push(chunk(scale - 1)?),
+    }
+    Tensor::cat(&chunks, 2)
+}
+
+/// Weights of squeeze and excitation: two linear layers.
+#[derive(Debug, Clone)]
+pub struct Squeeze {
+    /// (S, C) and (S)
+    pub down: (Tensor, Tensor),
+    /// (C, S) and (C)
+    pub up: (Tensor, Tensor),
+}
+
+/// `x` (B, T, C), each channel scaled by a number in (0, 1) made of the means over the frames that count (Hu et al. 2018,
+/// eqs. 2 to 4).
+///
+/// # Errors
+/// If the shapes do not fit, or a length is 0 or above T.
+pub fn se_scale(x: &Tensor, squeeze: &Squeeze, lengths: Option<&[usize]>) -> Result<Tensor> {
+    let down = relu(&linear(&mean(x, lengths)?, &squeeze.down.0, Some(&squeeze.down.1))?)?;
+    let scale = sigmoid(&linear(&down, &squeeze.up.0, Some(&squeeze.up.1))?)?;
+    x.broadcast_mul(&scale.unsqueeze(1)?)
+}
