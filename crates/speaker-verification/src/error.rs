@@ -93,6 +93,28 @@ pub enum Error {
         /// What differs.
         differs: &'static str,
     },
+    /// A model without a classifier was asked for a class.
+    #[error("the model has no classifier; it embeds and compares, but names no speaker")]
+    NoClassifier,
+    /// A model without a mean of embeddings was asked to subtract it.
+    #[error("the model has no mean of embeddings to subtract; embed without `normalize`")]
+    NoEmbeddingMean,
+    /// Lengths that do not fit a batch.
+    #[error("lengths {got:?} for a batch of {rows} rows; give one a row, above 0 and at most 1")]
+    Lengths {
+        /// B.
+        rows: usize,
+        /// The lengths given.
+        got: Vec<f64>,
+    },
+    /// Batches of different sizes were to be compared row by row.
+    #[error("{a} rows on one side, {b} on the other; give as many on both")]
+    Rows {
+        /// Rows of the one.
+        a: usize,
+        /// Rows of the other.
+        b: usize,
+    },
     /// A list names no recording.
     #[error("{origin}: names no recording")]
     NothingToDo {

@@ -9,7 +9,7 @@ use sv_audio::vad::VadChoice;
 use sv_audio::windows::WindowPlan;
 use sv_audio::{Features, Waveform};
 use sv_metrics::{Threshold, Verdict};
-use sv_models::{Description, Embedding, Fingerprint, ModelDir, Plan};
+use sv_models::{Classifier, Description, Embedding, Fingerprint, ModelDir, Plan};
 
 #[cfg(feature = "decode")]
 use sv_audio::decode::{self, DecodeLimits, DecodeWarning};
@@ -31,6 +31,8 @@ pub struct SpeakerRecognition {
     fingerprint: Fingerprint,
     extractor: FeatureExtractor,
     plan: Plan,
+    classifier: Option<Classifier>,
+    embedding_mean: Option<Vec<f32>>,
     #[cfg(feature = "decode")]
     limits: DecodeLimits,
 }
@@ -85,6 +87,8 @@ impl SpeakerRecognition {
         Ok(Self {
             extractor: FeatureExtractor::new(&description.front_end)?,
             plan: Plan::new(&description.encoder, model.weights())?,
+            classifier: model.classifier().cloned(),
+            embedding_mean: model.embedding_mean().map(<[f32]>::to_vec),
             fingerprint: model.fingerprint(),
             description,
             #[cfg(feature = "decode")]
@@ -121,6 +125,18 @@ impl SpeakerRecognition {
     #[must_use]
     pub fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// What names the speakers of the model's training, if it has that.
+    #[must_use]
+    pub fn classifier(&self) -> Option<&Classifier> {
+        self.classifier.as_ref()
+    }
+
+    /// The mean of many speakers' embeddings, if the model has one: D values.
+    #[must_use]
+    pub fn embedding_mean(&self) -> Option<&[f32]> {
+        self.embedding_mean.as_deref()
     }
 
     /// Which model it is.
@@ -213,7 +229,7 @@ impl SpeakerRecognition {
         Ok(prepared)
     }
 
-    fn prepare(&self, wave: &Waveform) -> Result<Prepared, Error> {
+    pub(crate) fn prepare(&self, wave: &Waveform) -> Result<Prepared, Error> {
         let speech = self.extractor.prepare(wave)?;
         let (features, windows) = self.extractor.pieces(&speech, &self.description.windows)?;
         Ok(Prepared {

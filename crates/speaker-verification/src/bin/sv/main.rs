@@ -1,6 +1,7 @@
 //! `sv`: speaker verification from the command line. Each verb parses, calls the library and prints; see its file.
 #![forbid(unsafe_code)]
 
+mod classify;
 mod convert;
 mod embed;
 mod enrol;
@@ -38,6 +39,8 @@ enum Verb {
     Embed(embed::Arguments),
     /// Say whether two recordings are of the same person
     Verify(verify::Arguments),
+    /// Name the speaker of the model's training that a recording is most like
+    Classify(classify::Arguments),
     /// Enrol a speaker from several recordings
     Enrol(enrol::Arguments),
     /// Score a trial list and print its error rates
@@ -95,6 +98,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.verb {
         Verb::Embed(verb) => embed::run(&verb),
         Verb::Verify(verb) => verify::run(&verb),
+        Verb::Classify(verb) => classify::run(&verb),
         Verb::Enrol(verb) => enrol::run(&verb),
         Verb::Eval(verb) => eval::run(&verb),
         Verb::Convert(verb) => convert::run(&verb),
