@@ -1,4 +1,5 @@
-//! Front ends and resamplers, one second of input an iteration, beside their plain definitions.
+//! Front ends and resamplers, one second of input an iteration, the first beside their plain definitions; and the front ends of
+//! published systems on 3 s and on 60 s, as `benches/peers/features.py` times the systems' own.
 
 use std::f64::consts::TAU;
 use std::hint::black_box;
@@ -11,11 +12,16 @@ use sv_audio::resample::{ResamplePlan, Resampler};
 
 /// One second of a chirp.
 fn second(rate_hz: u32) -> Waveform {
+    chirp(1, rate_hz)
+}
+
+/// A chirp of so many seconds, which starts anew each second.
+fn chirp(seconds: u32, rate_hz: u32) -> Waveform {
     let chirp = |n: u32| {
-        let t = f64::from(n) / f64::from(rate_hz);
+        let t = f64::from(n % rate_hz) / f64::from(rate_hz);
         (0.3 * (TAU * (100.0 + 0.2 * f64::from(rate_hz) * t) * t).sin()) as f32
     };
-    Waveform::new((0..rate_hz).map(chirp).collect(), rate_hz).expect("finite samples")
+    Waveform::new((0..seconds * rate_hz).map(chirp).collect(), rate_hz).expect("finite samples")
 }
 
 /// The front end from its definition: a sum of n_fft terms a bin, a dense product for the filters.
@@ -26,7 +32,7 @@ struct Plain {
 
 impl Plain {
     fn new(front_end: &FrontEnd) -> Self {
-        let bank = MelBank::new(&front_end.mel, front_end.n_fft, front_end.rate_hz).expect("a preset");
+        let bank = MelBank::<f64>::new(&front_end.mel, front_end.n_fft, front_end.rate_hz).expect("a preset");
         Self { filters: bank.dense(front_end.n_fft / 2 + 1), front_end: front_end.clone() }
     }
 
@@ -64,7 +70,7 @@ impl Plain {
 }
 
 fn front_ends(criterion: &mut Criterion) {
-    for name in FrontEnd::names() {
+    for name in ["ge2e-tf", "resemblyzer"] {
         let front_end = FrontEnd::by_name(name).expect("a known name");
         let extractor = FeatureExtractor::new(&front_end).expect("a preset");
         let (plain, wave) = (Plain::new(&front_end), second(front_end.rate_hz));
@@ -79,6 +85,19 @@ fn front_ends(criterion: &mut Criterion) {
         group.bench_function("planned", |bench| bench.iter(|| extractor.features(black_box(&wave))));
         group.sample_size(10).bench_function("plain", |bench| bench.iter(|| plain.features(black_box(wave.samples()))));
         group.finish();
+    }
+}
+
+fn published(criterion: &mut Criterion) {
+    for name in ["speechbrain", "speechbrain-xvector", "wespeaker", "kaldi", "heo2019", "taoruijie", "kaldi-mfcc-voxceleb"] {
+        let extractor = FeatureExtractor::new(&FrontEnd::by_name(name).expect("a known name")).expect("a preset");
+        for seconds in [3, 60] {
+            let wave = chirp(seconds, 16_000);
+            let mut group = criterion.benchmark_group(format!("features/{name}/{seconds}s"));
+            group.throughput(Throughput::Elements(extractor.frames(wave.len()) as u64));
+            group.bench_function("planned", |bench| bench.iter(|| extractor.features(black_box(&wave))));
+            group.finish();
+        }
     }
 }
 
@@ -98,5 +117,5 @@ fn resamplers(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(audio, front_ends, resamplers);
+criterion_group!(audio, front_ends, published, resamplers);
 criterion_main!(audio);

@@ -16,15 +16,16 @@ fn allocations<T>(run: impl FnOnce() -> T) -> u64 {
 }
 
 #[test]
-fn features_of_sixty_seconds_take_as_many_allocations_as_of_one() {
+fn features_of_sixty_seconds_take_as_many_allocations_as_of_four() {
     for name in FrontEnd::names() {
         let front_end = FrontEnd::by_name(name).expect("a known name");
         let extractor = FeatureExtractor::new(&front_end).expect("a preset");
-        let (short, long) = (wave(1, front_end.rate_hz), wave(60, front_end.rate_hz));
+        // The shorter one is longer than a sliding window of 3 s, too.
+        let (short, long) = (wave(4, front_end.rate_hz), wave(60, front_end.rate_hz));
         let (few, many) = (allocations(|| extractor.features(&short)), allocations(|| extractor.features(&long)));
-        eprintln!("{name}: {few} allocations for 100 frames, {many} for 6000");
+        eprintln!("{name}: {few} allocations for 400 frames, {many} for 6000");
         assert_eq!(few, many, "{name}");
-        assert!(few <= 8, "{name}: {few} allocations");
+        assert!(few <= 12, "{name}: {few} allocations");
     }
 }
 

@@ -10,7 +10,8 @@ impl Features {
     /// Takes a (T, F) matrix.
     #[must_use]
     pub fn new(values: Array2<f32>) -> Self {
-        Self(values.as_standard_layout().into_owned())
+        // A matrix in row-major order is kept as it is; the general way would copy it.
+        Self(if values.is_standard_layout() { values } else { values.as_standard_layout().into_owned() })
     }
 
     /// The (T, F) values, in standard (row-major) layout.

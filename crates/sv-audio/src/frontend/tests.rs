@@ -111,6 +111,29 @@ fn impossible_settings_are_named() {
     assert_eq!(refused(|f| f.level = Level::RaiseTo { target_dbfs: 1.0 }), "level.target_dbfs");
     assert_eq!(refused(|f| f.compression = Compression::Log10 { offset: 0.0 }), "compression.offset");
     assert_eq!(refused(|f| f.compression = Compression::Log10 { offset: f64::INFINITY }), "compression.offset");
+    assert_eq!(refused(|f| f.compression = Compression::Ln { offset: f64::NAN }), "compression.offset");
+    assert_eq!(refused(|f| f.compression = Compression::LnFloor { floor: 0.0 }), "compression.floor");
+    assert_eq!(refused(|f| f.compression = Compression::Decibels { floor: 2.0, top_db: 80.0 }), "compression.floor");
+    assert_eq!(refused(|f| f.compression = Compression::Decibels { floor: 1e-10, top_db: 0.0 }), "compression.top_db");
+    assert_eq!(refused(|f| f.scale = 0.0), "scale");
+    assert_eq!(refused(|f| f.scale = f64::NAN), "scale");
+    assert_eq!(refused(|f| f.scale = 32_769.0), "scale");
+    let none = PreEmphasis::Frame { coefficient: 0.0 };
+    assert_eq!(refused(|f| f.pre_emphasis = Some(PreEmphasis::Wave { coefficient: 1.5 })), "pre_emphasis.coefficient");
+    assert!(none.validate().is_err());
+    let cepstra = Cepstra { count: 20, lifter: Some(22.0), first: FirstCepstrum::LogEnergy { floor: 1e-7 } };
+    assert!(cepstra.validate(20).is_ok() && cepstra.validate(19).is_err());
+    let first = FirstCepstrum::Coefficient {};
+    assert_eq!(refused(|f| f.cepstra = Some(Cepstra { count: 41, lifter: None, first: FirstCepstrum::Coefficient {} })), "cepstra.count");
+    assert!(Cepstra { count: 0, lifter: None, first }.validate(40).is_err());
+    assert!(Cepstra { lifter: Some(0.5), ..cepstra }.validate(40).is_err());
+    assert!(Cepstra { first: FirstCepstrum::LogEnergy { floor: f64::NAN }, ..cepstra }.validate(40).is_err());
+    assert_eq!(refused(|f| f.deltas = Some(Deltas { order: 4, reach: 2 })), "deltas.order");
+    assert_eq!(refused(|f| f.deltas = Some(Deltas { order: 1, reach: 0 })), "deltas.reach");
+    assert_eq!(refused(|f| f.context = Some(Context { left: 33, right: 0 })), "context.left");
+    assert_eq!(refused(|f| f.context = Some(Context { left: 0, right: usize::MAX })), "context.right");
+    assert_eq!(refused(|f| f.context = Some(Context { left: 32, right: 32 })), "mel.bins");
+    assert_eq!(refused(|f| f.cmn = Some(Cmn::Sliding { frames: 0 })), "cmn.sliding.frames");
     assert_eq!(refused(|f| f.mel.bins = 513), "mel.bins");
     assert_eq!(refused(|f| (f.mel.bins, f.hop) = (512, 16)), "mel.bins");
     assert_eq!(refused(|f| f.mel.f_max_hz = 8_001.0), "mel.f_max_hz");
@@ -225,4 +248,107 @@ fn utterance_means_are_gone_and_the_rest_is_as_it_was() {
     // A front end without it is written as before it existed: fingerprints of models stay.
     assert!(!toml::to_string(&FrontEnd::ge2e_tf()).unwrap().contains("cmn"));
     assert_eq!(toml::from_str::<FrontEnd>(&toml::to_string(&front_end).unwrap()).unwrap(), front_end);
+}
+
+#[test]
+fn front_ends_of_before_are_written_as_they_were() {
+    // Models keep their fingerprint, which is of these keys and values.
+    const KEYS: [&str; 13] = [
+        "name", "rate_hz", "resampler", "n_fft", "win_length", "hop", "window", "padding", "spectrum", "level", "vad", "mel",
+        "compression",
+    ];
+    for front_end in [FrontEnd::ge2e_tf(), FrontEnd::resemblyzer()] {
+        let table = toml::Table::try_from(&front_end).unwrap();
+        assert_eq!(table.len(), KEYS.len());
+        assert!(table.keys().all(|key| KEYS.contains(&key.as_str())), "{table}");
+        assert_eq!(table["mel"].as_table().unwrap().len(), 5);
+    }
+}
+
+#[test]
+fn kaldi_gives_the_golden_numbers_of_two_tones() {
+    // SPECS 8.1 and 5.1, "signal A", before the mean is subtracted.
+    let wave = two_tones(16_000, 16_000);
+    let bare = |front_end: FrontEnd| features(&FrontEnd { cmn: None, ..front_end }, &wave);
+    let kaldi = bare(FrontEnd::kaldi());
+    assert_eq!((kaldi.frames(), kaldi.bins()), (98, 80));
+    let close = |features: &Features, at: (usize, usize), expected: f32| {
+        let got = features.view()[at];
+        assert!((got - expected).abs() < 5e-3, "{at:?}: {got}, not {expected}");
+    };
+    for (at, expected) in [((0, 0), 9.233_8), ((50, 0), 9.233_8), ((50, 14), 25.201_8), ((50, 40), 4.780_8)] {
+        close(&kaldi, at, expected);
+    }
+    let wespeaker = bare(FrontEnd::wespeaker());
+    for (at, expected) in [((0, 0), 12.596_7), ((50, 14), 25.221), ((50, 40), 12.994_6), ((50, 79), 13.726_2)] {
+        close(&wespeaker, at, expected);
+    }
+    let taoruijie = bare(FrontEnd::taoruijie());
+    for (at, expected) in [((0, 0), -8.995_3), ((50, 0), -7.552_1), ((50, 14), 4.373_2), ((50, 79), -7.734_7)] {
+        close(&taoruijie, at, expected);
+    }
+}
+
+#[test]
+fn every_preset_says_how_many_values_a_frame_has_and_gives_that_many_of_silence_too() {
+    for name in FrontEnd::names() {
+        let mut front_end = FrontEnd::by_name(name).unwrap();
+        (front_end.vad, front_end.level) = (VadChoice::None, Level::AsIs {});
+        let extractor = FeatureExtractor::new(&front_end).unwrap();
+        let silence = Waveform::new(vec![0.0; 4_000], front_end.rate_hz).unwrap();
+        let got = extractor.features(&silence).unwrap();
+        assert_eq!((got.frames(), got.bins()), (extractor.frames(4_000), front_end.bins()), "{name}");
+        assert!(got.view().iter().all(|value| value.is_finite()), "{name}");
+        let loud = Waveform::new(vec![FeatureExtractor::MAX_SAMPLE; 4_000], front_end.rate_hz).unwrap();
+        assert!(extractor.features(&loud).unwrap().view().iter().all(|value| value.is_finite()), "{name}");
+    }
+}
+
+#[test]
+fn a_frame_reaches_as_far_as_its_features_change() {
+    for name in FrontEnd::names() {
+        let mut front_end = FrontEnd::by_name(name).unwrap();
+        (front_end.vad, front_end.cmn, front_end.deltas, front_end.context) = (VadChoice::None, None, None, None);
+        front_end.compression = Compression::None {};
+        let extractor = FeatureExtractor::new(&front_end).unwrap();
+        let wave = |changed: Option<i64>| {
+            let mut samples: Vec<f32> = (0..2_000).map(|n| (n as f32 * 0.37).sin() * 0.1).collect();
+            if let Some(index) = changed {
+                samples[index as usize] += 0.5;
+            }
+            Waveform::new(samples, front_end.rate_hz).unwrap()
+        };
+        let frame = |changed| extractor.features(&wave(changed)).unwrap().view().row(5).to_vec();
+        let reach = front_end.reach();
+        let at = |index: i64| 5 * front_end.hop as i64 + index;
+        let same = frame(None);
+        assert_eq!(frame(Some(at(reach.start - 1))), same, "{name}");
+        assert_eq!(frame(Some(at(reach.end))), same, "{name}");
+        assert_ne!(frame(Some(at(reach.start + 40))), same, "{name}");
+        assert_ne!(frame(Some(at(reach.end - 40))), same, "{name}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_preset_takes_or_refuses_any_length(
+        samples in prop::collection::vec(-1.0_f32..1.0, 0..1_500), preset in 0_usize..FrontEnd::names().len()
+    ) {
+        let mut front_end = FrontEnd::by_name(FrontEnd::names()[preset]).unwrap();
+        (front_end.vad, front_end.level) = (VadChoice::None, Level::AsIs {});
+        let extractor = FeatureExtractor::new(&front_end).unwrap();
+        let wave = Waveform::new(samples, front_end.rate_hz).unwrap();
+        match extractor.features(&wave) {
+            Ok(features) => {
+                prop_assert!(wave.len() >= extractor.min_samples());
+                prop_assert_eq!(features.view().dim(), (extractor.frames(wave.len()), front_end.bins()));
+                prop_assert!(features.view().iter().all(|value| value.is_finite()));
+            }
+            Err(AudioError::TooShort { samples, need, .. }) => {
+                prop_assert_eq!((samples, need), (wave.len(), extractor.min_samples()));
+                prop_assert!(samples < need);
+            }
+            Err(other) => prop_assert!(false, "{other}"),
+        }
+    }
 }

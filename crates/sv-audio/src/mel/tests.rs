@@ -30,7 +30,41 @@ fn the_8_khz_bank_has_the_sum_and_peak_of_librosas() {
 fn a_filter_between_two_bins_gives_zero() {
     // Bins lie 1000 Hz apart, the filters end at 500 Hz: none holds a bin.
     let bank = MelBank::<f64>::new(&MelSpec::slaney(3, 10.0, 500.0), 8, 8_000).unwrap();
-    assert_eq!(bank.energies(&[1.0; 5]).collect::<Vec<_>>(), [0.0; 3]);
+    let mut energies = [[1.0]; 3];
+    bank.energies(&[[1.0]; 5], &mut energies);
+    assert_eq!(energies, [[0.0]; 3]);
+}
+
+#[test]
+fn htk_is_about_linear_below_1_khz() {
+    // 2595 log10(1 + 700 / 700) = 781.173.
+    assert!((MelScale::Htk.mel(700.0) - 781.172_8).abs() < 1e-3);
+    assert_eq!((MelScale::Htk.mel(0.0), MelScale::Htk.hz(0.0)), (0.0, 0.0));
+}
+
+#[test]
+fn speechbrains_bank_has_the_sum_and_places_of_its_own() {
+    // SPECS 4.1: sum 193.0572; filter 79 has its centre at 7733.501 Hz and falls to 0 at 258.337 Hz from it, on both sides.
+    let bank = MelBank::<f64>::new(&MelSpec::htk(80, 0.0, 8_000.0, Slopes::LeftWidth), 400, 16_000).unwrap();
+    let dense = bank.dense(201);
+    assert!((dense.concat().iter().sum::<f64>() - 193.057_2).abs() < 5e-4);
+    for (bin, weight) in dense[79].iter().enumerate() {
+        let expected = (1.0 - (40.0 * bin as f64 - 7_733.501).abs() / 258.337).max(0.0);
+        assert!((weight - expected).abs() < 1e-5, "bin {bin}: {weight}, not {expected}");
+    }
+}
+
+#[test]
+fn slopes_in_mel_reach_half_where_the_mel_is_halfway() {
+    // Two filters, edges 0, a, 2a, 3a mel: at 0.5 a the first is 1/2, at 1.5 a both are.
+    let spec = MelSpec::htk(2, 0.0, 4_000.0, Slopes::Mel);
+    let third = MelScale::Htk.mel(4_000.0) / 3.0;
+    let dense = MelBank::<f64>::new(&spec, 8_000, 8_000).unwrap().dense(4_001);
+    let at = |filter: usize, mel: f64| dense[filter][MelScale::Htk.hz(mel).round() as usize];
+    assert!((at(0, 0.5 * third) - 0.5).abs() < 1e-3);
+    assert!((at(0, 1.5 * third) - 0.5).abs() < 1e-3);
+    assert!((at(1, 1.5 * third) - 0.5).abs() < 1e-3);
+    assert!((at(0, third) - 1.0).abs() < 1e-3);
 }
 
 #[test]
@@ -47,8 +81,9 @@ fn settings_out_of_range_are_named() {
 proptest! {
     #[test]
     fn mel_and_hz_are_inverse(hz in 0.0_f64..20_000.0) {
-        let scale = MelScale::Slaney;
-        prop_assert!((scale.hz(scale.mel(hz)) - hz).abs() < 1e-8);
+        for scale in [MelScale::Slaney, MelScale::Htk] {
+            prop_assert!((scale.hz(scale.mel(hz)) - hz).abs() < 1e-8);
+        }
     }
 
     #[test]
@@ -60,7 +95,12 @@ proptest! {
         let (first, last) = (spec.scale.mel(low), spec.scale.mel(low + width));
         let edge = |i: usize| spec.scale.hz(first + (last - first) * i as f64 / (bins + 1) as f64);
         let power: Vec<f64> = (0..=n_fft / 2).map(|k| ((seed % 97) as f64 + k as f64).sin().abs()).collect();
-        for (i, energy) in bank.energies(&power).enumerate() {
+        // The second lane holds twice the first.
+        let powers: Vec<[f64; 2]> = power.iter().map(|&power| [power, 2.0 * power]).collect();
+        let mut energies = vec![[0.0; 2]; bins];
+        bank.energies(&powers, &mut energies);
+        for (i, [energy, twice]) in energies.into_iter().enumerate() {
+            prop_assert_eq!(twice, 2.0 * energy);
             let (left, centre, right) = (edge(i), edge(i + 1), edge(i + 2));
             let expected: f64 = power.iter().enumerate().map(|(k, power)| {
                 let hz = k as f64 * 8_000.0 / n_fft as f64;
