@@ -4,6 +4,7 @@
 //! A signal is (T, C), row-major, each row of C values a frame; its padding stands around it in memory, written by
 //! [`pad`], so that the kernel itself knows none. What an output is does not depend, to the bit, on blocks or threads.
 
+mod image;
 mod pad;
 mod tile;
 
@@ -13,6 +14,7 @@ use crate::error::{KernelError, expect_shape};
 use crate::gemm::pack::Panels;
 use crate::lstm::Threads;
 use crate::tier::Tier;
+pub use image::{Conv2d, Conv2dSizes, Image, ImageMut, ImagePass, clear_borders};
 pub use pad::{Padding, pad};
 pub use tile::Activation;
 use tile::{Finish, Second, Segments, Strides, Tiles};

@@ -131,13 +131,14 @@ pub(crate) fn for_row_blocks<L: Lanes, B: RowBlock>(rows: usize, block: &mut B) 
     let mut first = 0;
     for index in 0..blocks {
         let size = rows / blocks + usize::from(index < rows % blocks);
+        // What a tier has no registers for is not compiled for it.
         match size {
-            1 => block.rows::<1>(first),
-            2 => block.rows::<2>(first),
-            3 => block.rows::<3>(first),
-            4 => block.rows::<4>(first),
-            5 => block.rows::<5>(first),
-            _ => block.rows::<MOST_ROWS>(first),
+            2 if L::ROWS >= 2 => block.rows::<2>(first),
+            3 if L::ROWS >= 3 => block.rows::<3>(first),
+            4 if L::ROWS >= 4 => block.rows::<4>(first),
+            5 if L::ROWS >= 5 => block.rows::<5>(first),
+            MOST_ROWS if L::ROWS >= MOST_ROWS => block.rows::<MOST_ROWS>(first),
+            _ => block.rows::<1>(first),
         }
         first += size;
     }

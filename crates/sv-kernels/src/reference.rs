@@ -7,7 +7,7 @@ mod conv;
 use crate::error::{KernelError, expect_shape};
 use crate::lstm::{LayerWeights, check_chain};
 pub use backward::lstm_backward;
-pub use conv::conv1d;
+pub use conv::{conv1d, conv2d};
 
 /// A floating-point number that the definitions run on: f32 or f64.
 pub trait Real:

@@ -13,7 +13,7 @@ use sv_kernels::statistics::{moments, scale_add};
 use sv_kernels::{Buffer, KernelError, Tier, math};
 
 use super::each::Network;
-use super::layers::{Affine, conv1d, folded, narrow, padded_window, padding, side};
+use super::layers::{Affine, conv1d, folded, narrow, padding, place, root, side};
 use crate::ModelError;
 use crate::encoders::ecapa::{BlockInput, Deviation, Divisor, EcapaConfig, Floor, Untouched};
 use crate::weights::Weights;
@@ -258,11 +258,6 @@ fn aggregation(tier: Tier, config: &EcapaConfig, weights: &Weights) -> Result<Co
     Conv1d::on_tier(tier, sizes, &arrays)
 }
 
-/// Deviations from sums of squares, in place.
-fn root(floor: Floor, divisor: f64, squares: &mut [f32]) {
-    squares.iter_mut().for_each(|value| *value = floor.root(f64::from(*value) / divisor) as f32);
-}
-
 impl Network for EcapaPlan {
     type Memory = Memory;
 
@@ -281,7 +276,8 @@ impl Network for EcapaPlan {
 
         let side = side(&self.stem);
         let padded = input.at_least((frames + 2 * side) * bins);
-        padded_window(window, side, self.padding, padded)?;
+        place(window, side, padded);
+        pad(self.padding, RowsMut::new(padded, bins), bins, [side, frames, side])?;
         let [now, next] = inputs;
         let (mut now, mut next) = (now, next);
         let stem = RowsMut::new(now.at_least(frames * stride), stride);

@@ -1,9 +1,10 @@
 //! Layers as the kernels take them: batch norms folded, weights in the kernels' order.
 
 use ndarray::ArrayView2;
-use sv_kernels::conv::{Activation, Conv1d, Conv1dSizes, ConvWeights, Padding, RowsMut, pad};
+use sv_kernels::conv::{Activation, Conv1d, Conv1dSizes, ConvWeights, Padding};
 use sv_kernels::{KernelError, Tier};
 
+use crate::encoders::ecapa::Floor;
 use crate::encoders::{self, BATCH_NORM_EPSILON};
 use crate::weights::Weights;
 
@@ -92,16 +93,15 @@ pub(super) fn side(conv: &Conv1d) -> usize {
     conv.sizes().reach() / 2
 }
 
-/// Writes `window` (T, F) and `side` frames of padding around it into `signal`, row by row.
-pub(super) fn padded_window(
-    window: ArrayView2<'_, f32>,
-    side: usize,
-    beyond: Padding,
-    signal: &mut [f32],
-) -> Result<(), KernelError> {
-    let (frames, bins) = window.dim();
+/// Writes `window` (T, F) into `signal`, row by row, behind room for `side` frames of padding.
+pub(super) fn place(window: ArrayView2<'_, f32>, side: usize, signal: &mut [f32]) {
+    let bins = window.ncols();
     for (row, values) in signal[side * bins..].chunks_exact_mut(bins).zip(window.rows()) {
         row.iter_mut().zip(values).for_each(|(to, &value)| *to = value);
     }
-    pad(beyond, RowsMut::new(signal, bins), bins, [side, frames, side])
+}
+
+/// Deviations from sums of squares over `divisor`, in place.
+pub(super) fn root(floor: Floor, divisor: f64, squares: &mut [f32]) {
+    squares.iter_mut().for_each(|value| *value = floor.root(f64::from(*value) / divisor) as f32);
 }

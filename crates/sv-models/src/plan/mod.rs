@@ -4,7 +4,8 @@ mod each;
 mod ecapa;
 mod layers;
 mod lstm;
-mod plain;
+mod resnet;
+mod xvector;
 
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView3, Axis};
 use sv_kernels::Tier;
@@ -15,7 +16,8 @@ use crate::{EncoderConfig, ModelError};
 use each::Each;
 use ecapa::EcapaPlan;
 use lstm::LstmPlan;
-use plain::PlainPlan;
+use resnet::ResNetPlan;
+use xvector::XVectorPlan;
 
 /// A compiled encoder. `Send + Sync`; working memory is kept between calls.
 pub struct Plan {
@@ -28,7 +30,8 @@ pub struct Plan {
 enum Network {
     Lstm(LstmPlan),
     Ecapa(Each<EcapaPlan>),
-    Plain(PlainPlan),
+    XVector(Each<XVectorPlan>),
+    ResNet(Each<ResNetPlan>),
 }
 
 impl Plan {
@@ -48,7 +51,8 @@ impl Plan {
         let network = match config {
             EncoderConfig::Lstm(lstm) => Network::Lstm(LstmPlan::new(tier, lstm, weights)?),
             EncoderConfig::Ecapa(ecapa) => Network::Ecapa(Each::new(EcapaPlan::new(tier, ecapa, weights)?)),
-            EncoderConfig::XVector(_) | EncoderConfig::ResNet(_) => Network::Plain(PlainPlan::new(config, weights)),
+            EncoderConfig::XVector(xvector) => Network::XVector(Each::new(XVectorPlan::new(tier, xvector, weights)?)),
+            EncoderConfig::ResNet(resnet) => Network::ResNet(Each::new(ResNetPlan::new(tier, resnet, weights)?)),
         };
         Ok(Self {
             network,
@@ -87,7 +91,8 @@ impl Plan {
         match &self.network {
             Network::Lstm(plan) => plan.embed(windows, &mut values)?,
             Network::Ecapa(plan) => plan.embed(windows, &mut values)?,
-            Network::Plain(plan) => plan.embed(windows, &mut values)?,
+            Network::XVector(plan) => plan.embed(windows, &mut values)?,
+            Network::ResNet(plan) => plan.embed(windows, &mut values)?,
         }
         Ok(Array2::from_shape_vec((windows.len(), size), values).expect("n rows of D values"))
     }
