@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test stops where its scene cannot be set")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::model::{tiny_model, voice};
@@ -303,7 +304,7 @@ fn tensorflow_variables() -> Vec<(String, StateTensor)> {
 #[test]
 fn a_tensorflow_checkpoint_is_the_codes_own_network() {
     let state = StateDict::from_tensors("model.ckpt", tensorflow_variables());
-    let source = Source { name: "model.ckpt".into(), revision: None, sha256: None };
+    let source = Source { name: "model.ckpt".into(), revision: None, sha256: None, files: BTreeMap::new() };
     let model = family::convert(&state, source).unwrap();
     assert_eq!(model.description().encoder.parameters(), 210_432);
     assert_eq!(model.description().front_end.name, "ge2e-tf");
@@ -338,7 +339,7 @@ fn a_tensorflow_checkpoint_with_a_layer_torn_out_is_refused() {
     let mut variables = tensorflow_variables();
     variables.retain(|(name, _)| !name.contains("cell_1/lstm_cell/bias"));
     let state = StateDict::from_tensors("model.ckpt", variables);
-    let source = Source { name: "model.ckpt".into(), revision: None, sha256: None };
+    let source = Source { name: "model.ckpt".into(), revision: None, sha256: None, files: BTreeMap::new() };
     let error = family::convert(&state, source).unwrap_err();
     assert!(matches!(&error, ModelError::MissingTensor { tensor, .. } if tensor.contains("cell_1")), "{error}");
 }

@@ -31,6 +31,10 @@ pub enum ModelError {
         /// What candle said.
         source: Box<candle_core::Error>,
     },
+    /// The files of a model on the hub could not be had.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(Box<crate::hub::HubError>),
     /// A directory, pipe or device stands where a file of weights was expected.
     #[error("{}: not a regular file; name the checkpoint file itself", .path.display())]
     NotAFile {

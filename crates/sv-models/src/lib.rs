@@ -6,6 +6,8 @@ mod embedding;
 mod encoder;
 pub mod encoders;
 mod error;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod model_dir;
 mod plan;
 #[cfg(feature = "train")]

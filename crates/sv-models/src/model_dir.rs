@@ -36,6 +36,10 @@ pub struct Source {
     /// SHA-256 of the original file, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// For several files, or a repository of the hub: each file's checksum in hexadecimal, the hub's ETag. SHA-256 has 64 digits;
+    /// git's SHA-1, of `blob SIZE\0` and the bytes, has 40.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 /// What a model is, but for its weights: the content of `model.toml`.
@@ -174,6 +178,13 @@ impl ModelDir {
     #[must_use]
     pub fn with_threshold(mut self, threshold: Option<Threshold>) -> Self {
         self.description.threshold = threshold;
+        self
+    }
+
+    /// The same model with another note of where it came from.
+    #[must_use]
+    pub fn with_source(mut self, source: Source) -> Self {
+        self.description.source = source;
         self
     }
 }

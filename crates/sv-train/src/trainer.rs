@@ -324,6 +324,7 @@ impl Trainer {
                 name: format!("trained by the recipe {} with seed {}", self.recipe.name, self.recipe.seed),
                 revision: Some(format!("step {} of {}", self.step, self.recipe.steps)),
                 sha256: None,
+                files: BTreeMap::new(),
             },
         };
         let weights = self.encoder.weights()?;

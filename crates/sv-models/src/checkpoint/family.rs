@@ -36,7 +36,7 @@ const TENSORFLOW_CELL: &str = "lstm/rnn/multi_rnn_cell/cell_";
 pub(crate) fn load(path: &Path) -> Result<ModelDir, ModelError> {
     let state = StateDict::read(path)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    convert(&state, Source { name, revision: None, sha256: Some(sha256_of(path)?) })
+    convert(&state, Source { name, revision: None, sha256: Some(sha256_of(path)?), files: BTreeMap::new() })
 }
 
 /// Converts a state dict of a known system.
