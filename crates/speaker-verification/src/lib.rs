@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "decode")]
+mod cohort;
 mod error;
 #[cfg(feature = "decode")]
 mod evaluation;
@@ -12,6 +14,8 @@ mod resumable;
 #[cfg(feature = "decode")]
 mod table;
 
+#[cfg(feature = "decode")]
+pub use cohort::{Cohort, CohortList, read_cohort};
 pub use error::Error;
 #[cfg(feature = "decode")]
 pub use evaluation::Evaluation;

@@ -12,6 +12,13 @@ impl From<candle_core::Error> for ModelError {
     }
 }
 
+#[cfg(feature = "hub")]
+impl From<crate::hub::HubError> for ModelError {
+    fn from(source: crate::hub::HubError) -> Self {
+        Self::Hub(Box::new(source))
+    }
+}
+
 /// Why a model could not be read, built or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -204,7 +204,7 @@ impl ModelDir {
     /// # Errors
     /// [`ModelError::Hub`] if the files cannot be had; otherwise those of [`ModelDir::load`].
     pub fn from_hub(id: &HubId, options: &HubOptions) -> Result<Self, ModelError> {
-        let snapshot = fetch(id, options).map_err(|error| ModelError::Hub(Box::new(error)))?;
+        let snapshot = fetch(id, options)?;
         Ok(Self::load(&snapshot.folder)?.with_source(snapshot.source()))
     }
 }
