@@ -4,6 +4,7 @@ use common::data::{Tensors, data_dir, reference_dir};
 use serde_json::Value;
 use sv_metrics::dcf::{self, CostModel};
 use sv_metrics::eer::{self, EerConvention};
+use sv_metrics::norm::{Deviation, NormKind, Normalization};
 use sv_metrics::rates::{self, DetPoint};
 use sv_metrics::{Acceptance, Label, ScoredTrials, Threshold, ThresholdOrigin, TrialFormat, Trials};
 
@@ -153,6 +154,38 @@ fn probits_and_the_ge2e_test_are_the_references() {
     for (got, key) in [(got.eer, "eer"), (got.threshold, "threshold"), (got.far, "far"), (got.frr, "frr")] {
         assert_near(got, &expected[key], &format!("GE2E test {key}"));
     }
+}
+
+#[test]
+fn every_normalised_score_is_the_references() {
+    let Some(reference) = Reference::read() else { return };
+    let column = |name: &str| reference.column("norm", name);
+    let rows = |name: &str| {
+        let values = reference.tensors.get(&format!("norm.{name}"));
+        values.data.chunks(values.shape[1]).map(<[f64]>::to_vec).collect::<Vec<_>>()
+    };
+    let (raw, pairs) = (column("raw"), rows("pairs"));
+    let (enrolment, test) = (rows("enrol_cohort"), rows("test_cohort"));
+    let trials: Vec<_> = raw
+        .iter()
+        .zip(&pairs)
+        .map(|(&raw, pair)| (raw, &enrolment[pair[0] as usize], &test[pair[1] as usize]))
+        .collect();
+    assert_eq!(trials.len(), 15);
+    for (deviation, form) in [(Deviation::Population, "population"), (Deviation::Sample, "sample")] {
+        for (top, label) in [(None, "all"), (10.try_into().ok(), "top10"), (1_000.try_into().ok(), "all")] {
+            for (kind, letter) in [(NormKind::Z, "z"), (NormKind::T, "t"), (NormKind::S, "s")] {
+                let rule = Normalization { kind, top, deviation };
+                let side = |scores: &[f64]| rule.statistics(scores).expect("a deviation");
+                let got: Vec<f64> = trials.iter().map(|(raw, e, t)| rule.apply(*raw, side(e), side(t))).collect();
+                let name = format!("{form}.{label}.{letter}");
+                assert_all_near(&got, &column(&name), &name);
+            }
+        }
+    }
+    let rule = Normalization { kind: NormKind::S, top: 10.try_into().ok(), deviation: Deviation::Population };
+    let crossed = trials.iter().map(|(raw, e, t)| rule.apply_crossed(*raw, e, t).expect("a deviation"));
+    assert_all_near(&crossed.collect::<Vec<_>>(), &column("population.top10.cross"), "crossed");
 }
 
 #[test]

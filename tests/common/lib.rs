@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod data;
+pub mod hub;
 pub mod lda;
 pub mod model;
 pub mod mutate;

@@ -115,6 +115,18 @@ pub enum Error {
         /// Rows of the other.
         b: usize,
     },
+    /// A line of a cohort's list that is unlike its first, or unlike any.
+    #[error("{}: line {line} has {got} fields, {need} are needed; a cohort's list has a file on every line, or a file and its speaker on every line, without white space in names", .path.display())]
+    CohortLine {
+        /// The list.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// Fields found.
+        got: usize,
+        /// Fields needed: those of the first line, two at most.
+        need: usize,
+    },
     /// A list names no recording.
     #[error("{origin}: names no recording")]
     NothingToDo {

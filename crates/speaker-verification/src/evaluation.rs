@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use sv_metrics::bootstrap::{self, Bootstrap, Interval};
 use sv_metrics::dcf::{self, CostModel, MinDcf};
 use sv_metrics::eer::{self, Eer};
-use sv_metrics::{Label, Trials};
+use sv_metrics::{Label, Trial, Trials};
 
-use crate::{Error, SpeakerRecognition};
+use crate::{Cohort, Error, SpeakerRecognition, Utterance};
 
 /// What a model did on a trial list.
 #[derive(Debug)]
@@ -49,34 +49,87 @@ impl SpeakerRecognition {
         root: &Path,
         finished: F,
     ) -> Result<Evaluation, Error> {
+        let (paths, embedded) = self.embed_trials(trials, root, finished);
+        let score = |a: usize, b: usize| match (&embedded[a], &embedded[b]) {
+            (Ok(a), Ok(b)) => Ok(Some(self.compare(&a.embedding, &b.embedding)?.score)),
+            _ => Ok(None),
+        };
+        let scored = scored(trials, score)?;
+        rate(trials, scored, failures(paths, embedded))
+    }
+
+    /// The same, each score told by how its recordings stand to a cohort (z-, t- or s-norm).
+    ///
+    /// # Errors
+    /// Those of [`Self::evaluate`]; [`Error::Metrics`] if a recording's scores against the cohort are all the same;
+    /// [`Error::Model`] if the cohort is another model's.
+    pub fn evaluate_normalised<F: Fn(usize) + Sync>(
+        &self,
+        trials: &Trials,
+        root: &Path,
+        cohort: &Cohort,
+        finished: F,
+    ) -> Result<Evaluation, Error> {
+        let (paths, embedded) = self.embed_trials(trials, root, finished);
+        let sides = cohort.sides(self, &embedded)?;
+        let score = |a: usize, b: usize| match (&sides[a], &sides[b]) {
+            (Some(a), Some(b)) => cohort.score(a, b).map(Some),
+            _ => Ok(None),
+        };
+        let scored = scored(trials, score)?;
+        rate(trials, scored, failures(paths, embedded))
+    }
+
+    fn embed_trials<F: Fn(usize) + Sync>(&self, trials: &Trials, root: &Path, finished: F) -> (Vec<PathBuf>, Embedded) {
         let paths: Vec<PathBuf> = trials.files().iter().map(|file| root.join(file)).collect();
         let embedded = self.embed_files(&paths, finished);
-        let mut scores = Vec::with_capacity(trials.pairs().len());
-        let mut kept = Vec::with_capacity(trials.pairs().len());
-        for (trial, pair) in trials.iter().zip(trials.pairs()) {
-            if let (Ok(a), Ok(b)) = (&embedded[pair.enrolment], &embedded[pair.test]) {
-                scores.push(self.compare(&a.embedding, &b.embedding)?.score);
-                kept.push(trial);
-            }
-        }
-        let failures: Vec<(PathBuf, Error)> =
-            paths.into_iter().zip(embedded).filter_map(|(path, result)| Some((path, result.err()?))).collect();
-        let rated = Trials::new(kept, trials.format()).and_then(|kept| Ok((kept.scored(&scores)?, kept)));
-        let (rated, trials) = match (rated, failures.len()) {
-            (Ok(rated), _) => rated,
-            (Err(source), 0) => return Err(source.into()),
-            (Err(source), failed) => {
-                let first = failures.into_iter().next().map(|(_, error)| Box::new(error)).expect("at least one failed");
-                return Err(Error::NothingScored { failed, first, source });
-            }
-        };
-        Ok(Evaluation {
-            eer: eer::eer(&rated),
-            eer_interval: bootstrap::eer_interval(&rated, &trials.speakers(), &Bootstrap::default()).ok(),
-            min_dcf: dcf::min_dcf(&rated, &CostModel::with_prior(0.01)?),
-            trials,
-            scores,
-            failures,
-        })
+        (paths, embedded)
     }
+}
+
+/// One result for each file.
+type Embedded = Vec<Result<Utterance, Error>>;
+
+fn failures(paths: Vec<PathBuf>, embedded: Embedded) -> Vec<(PathBuf, Error)> {
+    paths.into_iter().zip(embedded).filter_map(|(path, result)| Some((path, result.err()?))).collect()
+}
+
+/// The trials that have a score, and the scores; `score` takes the positions of the two files.
+fn scored<'a>(
+    trials: &'a Trials,
+    score: impl Fn(usize, usize) -> Result<Option<f64>, Error>,
+) -> Result<(Vec<Trial<'a>>, Vec<f64>), Error> {
+    let mut scores = Vec::with_capacity(trials.pairs().len());
+    let mut kept = Vec::with_capacity(trials.pairs().len());
+    for (trial, pair) in trials.iter().zip(trials.pairs()) {
+        if let Some(score) = score(pair.enrolment, pair.test)? {
+            scores.push(score);
+            kept.push(trial);
+        }
+    }
+    Ok((kept, scores))
+}
+
+fn rate(
+    trials: &Trials,
+    (kept, scores): (Vec<Trial<'_>>, Vec<f64>),
+    failures: Vec<(PathBuf, Error)>,
+) -> Result<Evaluation, Error> {
+    let rated = Trials::new(kept, trials.format()).and_then(|kept| Ok((kept.scored(&scores)?, kept)));
+    let (rated, trials) = match (rated, failures.len()) {
+        (Ok(rated), _) => rated,
+        (Err(source), 0) => return Err(source.into()),
+        (Err(source), failed) => {
+            let first = failures.into_iter().next().map(|(_, error)| Box::new(error)).expect("at least one failed");
+            return Err(Error::NothingScored { failed, first, source });
+        }
+    };
+    Ok(Evaluation {
+        eer: eer::eer(&rated),
+        eer_interval: bootstrap::eer_interval(&rated, &trials.speakers(), &Bootstrap::default()).ok(),
+        min_dcf: dcf::min_dcf(&rated, &CostModel::with_prior(0.01)?),
+        trials,
+        scores,
+        failures,
+    })
 }

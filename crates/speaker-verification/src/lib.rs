@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+#[cfg(feature = "decode")]
+mod cohort;
 mod enrolment;
 mod error;
 #[cfg(feature = "decode")]
@@ -14,6 +16,8 @@ mod resumable;
 #[cfg(feature = "decode")]
 mod table;
 
+#[cfg(feature = "decode")]
+pub use cohort::{Cohort, CohortList, read_cohort};
 pub use enrolment::Enrolment;
 pub use error::Error;
 #[cfg(feature = "decode")]

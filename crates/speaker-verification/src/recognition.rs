@@ -78,6 +78,21 @@ impl SpeakerRecognition {
         Self::new(&ModelDir::load(path.as_ref())?)
     }
 
+    /// Loads a model of the hub by its name, `org/name` or `org/name@revision`: downloaded once, then read from the cache, each file
+    /// compared with its checksum. Cache, hub and account are those of the environment ([`sv_models::hub::HubOptions`]).
+    ///
+    /// # Errors
+    /// [`Error::Model`] says what cannot be had, or what is wrong with which file.
+    #[cfg(feature = "hub")]
+    pub fn from_hub(name: &str) -> Result<Self, Error> {
+        use sv_models::ModelError;
+        use sv_models::hub::{HubId, HubOptions};
+
+        let id = name.parse::<HubId>().map_err(ModelError::from)?;
+        let options = HubOptions::from_env().map_err(ModelError::from)?;
+        Self::new(&ModelDir::from_hub(&id, &options)?)
+    }
+
     /// Packs a model that is in memory.
     ///
     /// # Errors

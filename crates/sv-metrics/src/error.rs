@@ -178,6 +178,19 @@ pub enum MetricsError {
         /// Utterances of each, M.
         utterances: usize,
     },
+    /// A cohort, or a mean, of nobody.
+    #[error("the cohort is empty; scores are normalised by at least two other recordings or speakers")]
+    EmptyCohort,
+    /// All scores against a cohort are the same: there is no unit to tell a score in.
+    #[error(
+        "the {scores} scores that count of the cohort's are all {value}, so they have no deviation; take more of them, or a cohort of different recordings"
+    )]
+    CohortDeviation {
+        /// How many count.
+        scores: usize,
+        /// The value of each.
+        value: f64,
+    },
 }
 
 /// Which of the two embeddings of a comparison.

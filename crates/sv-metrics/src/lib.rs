@@ -3,6 +3,7 @@
 //! ```text
 //! trials     Trials::parse             -> Trials         a checked list; each file named once
 //! score      score::cosine             -> f64            in [-1, 1]; higher is more alike
+//! norm       norm::Normalization       -> f64            z-, t- and s-norm by a cohort
 //! scored     Trials::scored            -> ScoredTrials   finite scores of both kinds, sorted once
 //! rates      rates::{det, rates_at}    -> DetPoint, Rates    FAR and FRR, equal scores as one step
 //! figures    eer::eer, dcf::min_dcf    -> Eer, MinDcf    and actual DCF, Cllr, min Cllr
@@ -35,6 +36,7 @@ pub mod bootstrap;
 pub mod dcf;
 pub mod eer;
 mod error;
+pub mod norm;
 pub mod rates;
 pub mod score;
 mod scored;

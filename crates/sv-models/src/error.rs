@@ -13,6 +13,13 @@ impl From<candle_core::Error> for ModelError {
     }
 }
 
+#[cfg(feature = "hub")]
+impl From<crate::hub::HubError> for ModelError {
+    fn from(source: crate::hub::HubError) -> Self {
+        Self::Hub(Box::new(source))
+    }
+}
+
 /// Why a model could not be read, built or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,6 +39,10 @@ pub enum ModelError {
         /// What candle said.
         source: Box<candle_core::Error>,
     },
+    /// The files of a model on the hub could not be had.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(Box<crate::hub::HubError>),
     /// A directory, pipe or device stands where a file of weights was expected.
     #[error("{}: not a regular file; name the file itself", .path.display())]
     NotAFile {

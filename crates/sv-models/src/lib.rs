@@ -7,6 +7,8 @@ mod embedding;
 mod encoder;
 pub mod encoders;
 mod error;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod labels;
 mod model_dir;
 mod plan;

@@ -260,6 +260,13 @@ impl ModelDir {
         self.description.threshold = threshold;
         self
     }
+
+    /// The same model with another note of where it came from.
+    #[must_use]
+    pub fn with_source(mut self, source: Source) -> Self {
+        self.description.source = source;
+        self
+    }
 }
 
 impl Description {

@@ -1,21 +1,22 @@
 //! `sv eval`: a trial list, scored and rated; or the enrol/verify test of the TensorFlow GE2E code.
 
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use serde::Serialize;
 use speaker_verification::audio::frontend::FeatureExtractor;
+use speaker_verification::metrics::norm::{Deviation, NormKind, Normalization};
 use speaker_verification::metrics::{TrialFormat, Trials};
+use speaker_verification::models::Plan;
 use speaker_verification::models::checkpoint::write_whole;
-use speaker_verification::models::{ModelDir, Plan};
 use speaker_verification::train::data::{Manifest, Selection};
 use speaker_verification::train::evaluate::{ProtocolResult, ge2e_protocol};
-use speaker_verification::train::run_dir::resolve_model;
-use speaker_verification::{Error, Evaluation};
+use speaker_verification::{Cohort, CohortList, Error, Evaluation, SpeakerRecognition, read_cohort, read_list};
 
-use crate::{ModelArguments, output};
+use crate::{ModelArguments, model, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -45,6 +46,21 @@ pub(crate) struct Arguments {
     /// Which speakers and utterances are drawn
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
+    /// Tell each score by how its recordings stand to a --cohort of strangers: z by the enrolment's scores against it, t by the test
+    /// utterance's, s by both
+    #[arg(long, value_enum, requires = "cohort", requires = "trials")]
+    norm: Option<Norm>,
+    /// The cohort, one file a line, or `FILE SPEAKER`. Files alone are its members, their deviation over n - 1 (SpeechBrain's form);
+    /// with speakers, each speaker's mean is a member, the deviation over n (WeSpeaker's form)
+    #[arg(long, value_name = "LIST", requires = "norm")]
+    cohort: Option<PathBuf>,
+    /// Only the N highest scores of a recording against the cohort count; all, if it has no more (SpeechBrain: 20000, WeSpeaker: 300)
+    /// [default: all]
+    #[arg(long, value_name = "N", requires = "norm")]
+    top: Option<NonZeroUsize>,
+    /// Subtract the mean embedding of these files, one a line, from every other first (WeSpeaker's form)
+    #[arg(long, value_name = "LIST", requires = "norm")]
+    mean: Option<PathBuf>,
     /// Write each trial with its score: `label a b score`
     #[arg(long, value_name = "FILE")]
     scores: Option<PathBuf>,
@@ -57,6 +73,16 @@ pub(crate) struct Arguments {
 enum Protocol {
     /// N speakers, M utterances to enrol and M to verify, thresholds from 0.50 to 0.99
     Ge2e,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Norm {
+    /// By the enrolment's scores
+    Z,
+    /// By the test utterance's scores
+    T,
+    /// The mean of both
+    S,
 }
 
 /// What the enrol/verify test prints. Rates are fractions.
@@ -83,7 +109,24 @@ struct Answer {
     trials: usize,
     targets: usize,
     seconds: f64,
+    /// Absent where scores are cosines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    norm: Option<NormAnswer>,
     errors: Vec<Failure>,
+}
+
+/// How scores were normalised.
+#[derive(Serialize)]
+struct NormAnswer {
+    kind: String,
+    /// Members: files, or speakers.
+    cohort: usize,
+    /// How many of them count.
+    top: usize,
+    /// "n" or "n-1".
+    deviation: &'static str,
+    /// Files whose mean was subtracted.
+    mean: usize,
 }
 
 #[derive(Serialize)]
@@ -98,22 +141,54 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let trials = Trials::parse(&text, TrialFormat::VoxCeleb)
         .map_err(|source| Error::TrialList { path: list.clone(), source })?;
     let model = arguments.model.load()?;
-    let bar = output::progress(trials.files().len());
     let start = Instant::now();
-    let found = model.evaluate(&trials, &root_of(arguments, list), |files| bar.inc(files as u64))?;
+    let cohort = arguments.norm.map(|kind| embed_cohort(arguments, kind, &model)).transpose()?;
+    let bar = output::progress(trials.files().len());
+    let (root, finished) = (root_of(arguments, list), |files| bar.inc(files as u64));
+    let found = match &cohort {
+        Some((cohort, _)) => model.evaluate_normalised(&trials, &root, cohort, finished)?,
+        None => model.evaluate(&trials, &root, finished)?,
+    };
     let seconds = start.elapsed().as_secs_f64();
     bar.finish_and_clear();
     if let Some(path) = &arguments.scores {
         write_scores(path, &found)?;
     }
-    found.failures.iter().for_each(|(_, error)| output::complain(&error.to_string()));
-    let answer = Answer::of(&found, seconds);
+    let failures = || cohort.iter().flat_map(|(cohort, _)| cohort.failures()).chain(&found.failures);
+    failures().for_each(|(_, error)| output::complain(&error.to_string()));
+    let mut answer = Answer::of(&found, seconds);
+    answer.errors = failures().map(Failure::of).collect();
+    answer.norm = cohort.as_ref().zip(arguments.norm).map(|((cohort, mean), kind)| NormAnswer::of(cohort, *mean, kind));
     if arguments.json {
         output::json(&answer)?
     } else {
         output::line(&answer.to_string())?
     }
     Ok(ExitCode::from(if answer.errors.is_empty() { 0 } else { 2 }))
+}
+
+/// The cohort that was named, and the number of files whose mean is subtracted.
+fn embed_cohort(arguments: &Arguments, kind: Norm, model: &SpeakerRecognition) -> anyhow::Result<(Cohort, usize)> {
+    let Some(path) = &arguments.cohort else { anyhow::bail!("--norm: name a --cohort") };
+    let list = read_cohort(path, &root_of(arguments, path))?;
+    let mean = match &arguments.mean {
+        Some(path) => read_list(path, &root_of(arguments, path))?,
+        None => Vec::new(),
+    };
+    let kind = match kind {
+        Norm::Z => NormKind::Z,
+        Norm::T => NormKind::T,
+        Norm::S => NormKind::S,
+    };
+    let deviation = match list {
+        CohortList::Utterances(_) => Deviation::Sample,
+        CohortList::Speakers(_) => Deviation::Population,
+    };
+    let bar = output::progress(list.files() + mean.len());
+    let rule = Normalization { kind, top: arguments.top, deviation };
+    let cohort = model.cohort(&list, &mean, rule, |files| bar.inc(files as u64))?;
+    bar.finish_and_clear();
+    Ok((cohort, mean.len()))
 }
 
 /// The folder that was named, or the one that the list is in.
@@ -128,7 +203,7 @@ fn enrol_and_verify(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(split) = &arguments.split {
         manifest = manifest.select(&Selection { corpora: Vec::new(), splits: vec![split.clone()] })?;
     }
-    let model = ModelDir::load(&resolve_model(&arguments.model.model)?)?;
+    let model = model::load(&arguments.model.model)?;
     let mut description = model.description().clone();
     if let Some(vad) = &arguments.model.vad {
         description.front_end.vad = vad.clone();
@@ -187,8 +262,6 @@ fn write_scores(path: &Path, found: &Evaluation) -> anyhow::Result<()> {
 
 impl Answer {
     fn of(found: &Evaluation, seconds: f64) -> Self {
-        let failure =
-            |(path, error): &(PathBuf, Error)| Failure { path: path.display().to_string(), error: error.to_string() };
         Self {
             eer: found.eer.rate,
             eer_interval: found.eer_interval.map(|interval| [interval.low, interval.high]),
@@ -197,8 +270,39 @@ impl Answer {
             trials: found.trials.pairs().len(),
             targets: found.targets(),
             seconds,
-            errors: found.failures.iter().map(failure).collect(),
+            norm: None,
+            errors: found.failures.iter().map(Failure::of).collect(),
         }
+    }
+}
+
+impl Failure {
+    fn of((path, error): &(PathBuf, Error)) -> Self {
+        Self { path: path.display().to_string(), error: error.to_string() }
+    }
+}
+
+impl NormAnswer {
+    fn of(cohort: &Cohort, mean: usize, kind: Norm) -> Self {
+        let (members, rule) = (cohort.members(), cohort.rule());
+        Self {
+            kind: format!("{kind:?}").to_lowercase(),
+            cohort: members,
+            top: rule.top.map_or(members, |top| top.get().min(members)),
+            deviation: match rule.deviation {
+                Deviation::Population => "n",
+                Deviation::Sample => "n-1",
+            },
+            mean,
+        }
+    }
+}
+
+impl std::fmt::Display for NormAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-norm, the highest {} of a cohort of {}", self.kind, self.top, self.cohort)?;
+        write!(f, ", deviation over {}", self.deviation)?;
+        if self.mean > 0 { write!(f, ", minus the mean of {} files", self.mean) } else { Ok(()) }
     }
 }
 
@@ -210,6 +314,9 @@ impl std::fmt::Display for Answer {
         }
         writeln!(f, "\nthreshold    {:.4}  (where the two error rates meet on this list)", self.threshold)?;
         writeln!(f, "minDCF 0.01  {:.4}", self.min_dcf)?;
+        if let Some(norm) = &self.norm {
+            writeln!(f, "scores       {norm}")?;
+        }
         write!(f, "trials       {}  ({} targets), {:.2} s", self.trials, self.targets, self.seconds)
     }
 }

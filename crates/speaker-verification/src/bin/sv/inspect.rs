@@ -4,15 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use speaker_verification::ModelDir;
 use speaker_verification::models::Description;
-use speaker_verification::train::run_dir::resolve_model;
 
-use crate::output;
+use crate::{model, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A model directory, a run of `sv train` (RUN, or RUN@STEP), or a checkpoint of another system
+    /// A model directory, a run of `sv train` (RUN, or RUN@STEP), a checkpoint of another system, or a model of the hub (`org/name`)
     model: PathBuf,
     /// Print one JSON object
     #[arg(long)]
@@ -28,7 +26,7 @@ struct Answer<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let model = ModelDir::load(&resolve_model(&arguments.model)?)?;
+    let model = model::load(&arguments.model)?;
     let parameters = model.description().encoder.parameters();
     if arguments.json {
         let fingerprint = model.fingerprint().to_string();

@@ -8,6 +8,7 @@ mod enrol;
 mod eval;
 mod inspect;
 mod man;
+mod model;
 mod output;
 mod report;
 mod synth;
@@ -63,8 +64,9 @@ enum Verb {
 /// What every verb that embeds takes.
 #[derive(Args)]
 struct ModelArguments {
-    /// A model directory, a run of `sv train` (RUN, or RUN@STEP), or a checkpoint of another system
-    #[arg(long, value_name = "PATH")]
+    /// A model directory, a run of `sv train` (RUN, or RUN@STEP), a checkpoint of another system; or a model of the hub, `org/name` or
+    /// `org/name@revision`, which is downloaded once
+    #[arg(long, value_name = "PATH|NAME")]
     model: PathBuf,
     /// Find speech by this VAD instead of the model's: none, energy, resemblyzer, trim (14 dB), split (20 dB)
     #[arg(long, value_name = "NAME")]
@@ -73,7 +75,7 @@ struct ModelArguments {
 
 impl ModelArguments {
     fn load(&self) -> anyhow::Result<SpeakerRecognition> {
-        let model = SpeakerRecognition::load(speaker_verification::train::run_dir::resolve_model(&self.model)?)?;
+        let model = SpeakerRecognition::new(&model::load(&self.model)?)?;
         tracing::debug!(fingerprint = %model.fingerprint(), "model loaded from {}", self.model.display());
         Ok(match &self.vad {
             Some(vad) => model.with_vad(vad.clone())?,

@@ -1,0 +1,494 @@
+//! Models by name, from a server on this machine that speaks as the hub does: what is downloaded, what is not, what is refused.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::hub::{HubServer, Request, etag};
+use common::model::tiny_model;
+use sv_models::hub::{HubError, HubId, HubLimits, HubOptions, Placement, Resolve, Snapshot, Token, fetch};
+use sv_models::{ModelDir, ModelError};
+use tempfile::TempDir;
+
+const REPOSITORY: &str = "our-lab/tiny_model.v1";
+const WEIGHTS: &str = "weights.safetensors";
+
+/// A server with a model of ours and one that has SpeechBrain's files, and an empty cache.
+struct Hub {
+    server: HubServer,
+    folder: TempDir,
+}
+
+impl Hub {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let served = folder.path().join("served");
+        let ours = served.join(REPOSITORY);
+        tiny_model(None).save(&ours).expect("written");
+        fs::write(ours.join("README.md"), "not fetched").expect("written");
+        let theirs = served.join("speechbrain/ecapa");
+        fs::create_dir_all(&theirs).expect("made");
+        for (name, bytes) in [
+            ("hyperparams.yaml", b"sample_rate: 16000\n".to_vec()),
+            ("embedding_model.ckpt", (0..200_000_u32).flat_map(u32::to_le_bytes).collect()),
+            ("label_encoder.txt", b"'id00000' => 0\n".to_vec()),
+            ("example.wav", b"RIFF".to_vec()),
+        ] {
+            fs::write(theirs.join(name), bytes).expect("written");
+        }
+        Self { server: HubServer::start(&served), folder }
+    }
+
+    fn served(&self, file: &str) -> PathBuf {
+        self.folder.path().join("served").join(file)
+    }
+
+    fn options(&self) -> HubOptions {
+        let mut options = HubOptions::new(self.folder.path().join("cache"));
+        options.endpoint = self.server.endpoint();
+        options
+    }
+
+    /// The same, with every file in the cache.
+    fn fetched() -> (Self, Snapshot) {
+        let hub = Self::start();
+        let snapshot = fetch(&id(REPOSITORY), &hub.options()).expect("downloaded");
+        let _ = hub.server.requests();
+        (hub, snapshot)
+    }
+
+    fn offline(&self) -> HubOptions {
+        HubOptions { offline: true, ..self.options() }
+    }
+
+    fn refuses(&self, name: &str) -> HubError {
+        fetch(&id(name), &self.options()).expect_err(name)
+    }
+
+    /// The cache of our repository.
+    fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache/models--our-lab--tiny_model.v1")
+    }
+}
+
+fn id(name: &str) -> HubId {
+    name.parse().expect("a name")
+}
+
+fn files_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a text")).collect();
+    names.sort();
+    names
+}
+
+fn downloads(requests: &[Request]) -> Vec<&Request> {
+    requests.iter().filter(|request| request.storage && request.method == "GET").collect()
+}
+
+#[test]
+fn a_model_is_downloaded_into_the_layout_of_the_hubs_cache() {
+    let (hub, snapshot) = Hub::fetched();
+    let commit = hub.server.commit(REPOSITORY);
+    assert_eq!(snapshot.commit, commit);
+    assert_eq!(snapshot.folder, hub.cache().join("snapshots").join(&commit));
+    assert_eq!(files_in(&snapshot.folder), ["model.toml", WEIGHTS], "and neither README.md nor parts");
+    assert_eq!(fs::read_to_string(hub.cache().join("refs/main")).expect("a reference"), commit);
+    let mut sums = Vec::new();
+    for (name, sum) in &snapshot.files {
+        let bytes = fs::read(hub.served(REPOSITORY).join(name)).expect("served");
+        assert_eq!(sum.to_string(), etag(name, &bytes));
+        assert_eq!(fs::read(snapshot.folder.join(name)).expect("fetched"), bytes);
+        sums.push(sum.to_string());
+    }
+    sums.sort();
+    assert_eq!(files_in(&hub.cache().join("blobs")), sums, "each file once, and no part of one");
+    #[cfg(unix)]
+    assert_eq!(
+        fs::read_link(snapshot.folder.join(WEIGHTS)).expect("a link"),
+        Path::new("../../blobs").join(snapshot.files[WEIGHTS].to_string())
+    );
+}
+
+#[test]
+fn a_model_of_the_hub_is_the_model_that_was_published_and_says_where_it_is_from() {
+    let hub = Hub::start();
+    let model = ModelDir::from_hub(&id(REPOSITORY), &hub.options()).expect("loaded");
+    assert_eq!(model.fingerprint(), tiny_model(None).fingerprint());
+    let source = &model.description().source;
+    assert_eq!((source.name.as_str(), source.revision.as_deref()), (REPOSITORY, Some(&*hub.server.commit(REPOSITORY))));
+    let bytes = fs::read(hub.served(REPOSITORY).join(WEIGHTS)).expect("served");
+    assert_eq!(source.files[WEIGHTS], etag(WEIGHTS, &bytes));
+    // Kept in `model.toml` when the model is converted, and read from there.
+    let converted = hub.folder.path().join("converted");
+    model.save(&converted).expect("written");
+    assert_eq!(ModelDir::load(&converted).expect("loaded").description().source, *source);
+}
+
+#[test]
+fn a_second_load_asks_nothing_of_the_hub() {
+    let (hub, first) = Hub::fetched();
+    assert_eq!(fetch(&id(REPOSITORY), &hub.options()).expect("cached"), first);
+    assert_eq!(hub.server.requests(), []);
+}
+
+#[test]
+fn a_model_in_the_cache_loads_offline_and_without_a_hub() {
+    let (hub, first) = Hub::fetched();
+    let named = format!("{REPOSITORY}@{}", first.commit);
+    for name in [REPOSITORY, &named] {
+        assert_eq!(fetch(&id(name), &hub.offline()).expect("offline"), first);
+    }
+    assert_eq!(hub.server.requests(), []);
+    let Hub { server, folder } = hub;
+    let options = HubOptions { endpoint: server.endpoint(), ..HubOptions::new(folder.path().join("cache")) };
+    drop(server);
+    assert_eq!(fetch(&id(REPOSITORY), &options).expect("no hub, but a cache"), first);
+    let error = fetch(&id("our-lab/other"), &options).expect_err("no hub and no cache");
+    assert!(matches!(error, HubError::Unreachable { .. }), "{error}");
+}
+
+#[test]
+fn what_is_not_in_the_cache_is_an_error_offline() {
+    let (hub, first) = Hub::fetched();
+    for name in ["our-lab/other".to_owned(), format!("{REPOSITORY}@v1"), format!("{REPOSITORY}@{}", "0".repeat(40))] {
+        let error = fetch(&id(&name), &hub.offline()).expect_err("not there");
+        assert!(matches!(error, HubError::Offline { .. }) && error.to_string().contains("HF_HUB_OFFLINE"), "{error}");
+    }
+    fs::remove_file(first.folder.join(WEIGHTS)).expect("removed");
+    let error = fetch(&id(REPOSITORY), &hub.offline()).expect_err("incomplete");
+    assert!(error.to_string().contains(WEIGHTS), "{error}");
+    assert_eq!(hub.server.requests(), []);
+}
+
+#[test]
+fn a_file_that_changed_in_the_cache_is_refused_at_the_next_load() {
+    for placement in [Placement::LinkOrCopy, Placement::Copy] {
+        let hub = Hub::start();
+        let options = HubOptions { placement, ..hub.options() };
+        let first = fetch(&id(REPOSITORY), &options).expect("downloaded");
+        let path = first.folder.join(WEIGHTS).canonicalize().expect("there");
+        let mut bytes = fs::read(&path).expect("read");
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&path, &bytes).expect("written");
+        for options in [&options, &HubOptions { offline: true, ..options.clone() }] {
+            let error = fetch(&id(REPOSITORY), options).expect_err("changed");
+            let HubError::Checksum { path: named, expected, found } = &error else { panic!("{error}") };
+            assert_eq!((named, expected), (&path, &first.files[WEIGHTS].to_string()));
+            assert_eq!(*found, etag(WEIGHTS, &bytes));
+            let error = ModelDir::from_hub(&id(REPOSITORY), options).expect_err("changed");
+            assert!(matches!(error, ModelError::Hub(_)), "{error}");
+        }
+        // As the error advises.
+        fs::remove_file(&path).expect("removed");
+        assert_eq!(fetch(&id(REPOSITORY), &options).expect("fetched again"), first);
+    }
+}
+
+#[test]
+fn a_download_with_another_checksum_is_refused_and_leaves_nothing() {
+    let hub = Hub::start();
+    hub.server.set(|it| it.damaged = true);
+    let error = hub.refuses(REPOSITORY);
+    assert!(matches!(error, HubError::Checksum { .. }), "{error}");
+    let blobs = files_in(&hub.cache().join("blobs"));
+    assert!(blobs.iter().all(|name| name.len() == 40), "only the small file: {blobs:?}");
+    assert!(!hub.cache().join("refs/main").exists(), "an incomplete snapshot is not what main is");
+    hub.server.set(|it| it.damaged = false);
+    fetch(&id(REPOSITORY), &hub.options()).expect("mended");
+}
+
+#[test]
+fn a_download_that_breaks_off_goes_on_where_it_was() {
+    let hub = Hub::start();
+    hub.server.set(|it| it.cut = Some((2, 300_000)));
+    let snapshot = fetch(&id("speechbrain/ecapa"), &hub.options()).expect("downloaded");
+    assert_eq!(files_in(&snapshot.folder), ["embedding_model.ckpt", "hyperparams.yaml", "label_encoder.txt"]);
+    let requests = hub.server.requests();
+    let ranges: Vec<_> = downloads(&requests).iter().map(|request| request.header("range")).collect();
+    assert_eq!(ranges.len(), 3, "{ranges:?}");
+    assert_eq!(ranges[0], None);
+    // What was on its way when the connection broke may be lost with it, but not all of it.
+    let starts: Vec<usize> = ranges[1..].iter().map(|range| start_of(range.expect("a range"))).collect();
+    assert!(0 < starts[0] && starts[0] <= 300_000 && starts[0] < starts[1] && starts[1] <= 600_000, "{starts:?}");
+}
+
+fn start_of(range: &str) -> usize {
+    range.trim_start_matches("bytes=").trim_end_matches('-').parse().expect("a number")
+}
+
+#[test]
+fn the_next_call_goes_on_where_the_last_one_gave_up() {
+    let hub = Hub::start();
+    hub.server.set(|it| it.cut = Some((usize::MAX, 200_000)));
+    let mut options = hub.options();
+    options.limits = HubLimits { attempts: 1, ..options.limits };
+    let error = fetch(&id("speechbrain/ecapa"), &options).expect_err("broken off");
+    let HubError::Interrupted { have, need: Some(800_000), attempts: 1, .. } = error else { panic!("{error}") };
+    assert!(0 < have && have <= 200_000);
+    hub.server.set(|it| it.cut = None);
+    let _ = hub.server.requests();
+    fetch(&id("speechbrain/ecapa"), &options).expect("the rest");
+    let requests = hub.server.requests();
+    assert_eq!(downloads(&requests)[0].header("range"), Some(format!("bytes={have}-").as_str()));
+}
+
+#[test]
+fn a_server_that_knows_no_ranges_sends_the_file_again() {
+    let hub = Hub::start();
+    hub.server.set(|it| {
+        it.cut = Some((1, 300_000));
+        it.no_ranges = true;
+    });
+    let snapshot = fetch(&id("speechbrain/ecapa"), &hub.options()).expect("downloaded");
+    let served = fs::read(hub.served("speechbrain/ecapa/embedding_model.ckpt")).expect("served");
+    assert_eq!(fs::read(snapshot.folder.join("embedding_model.ckpt")).expect("fetched"), served);
+}
+
+#[test]
+fn a_part_that_is_of_another_file_is_dropped() {
+    let hub = Hub::start();
+    let served = fs::read(hub.served("speechbrain/ecapa/embedding_model.ckpt")).expect("served");
+    let blobs = hub.folder.path().join("cache/models--speechbrain--ecapa/blobs");
+    let part = blobs.join(format!("{}.incomplete", etag("embedding_model.ckpt", &served)));
+    // A wrong beginning, all of it wrong, more than all.
+    for bytes in [1_000, served.len(), served.len() + 10] {
+        let _ = fs::remove_dir_all(hub.folder.path().join("cache"));
+        fs::create_dir_all(&blobs).expect("made");
+        fs::write(&part, vec![7; bytes]).expect("written");
+        let snapshot = fetch(&id("speechbrain/ecapa"), &hub.options()).expect("downloaded");
+        assert_eq!(fs::read(snapshot.folder.join("embedding_model.ckpt")).expect("fetched"), served);
+        assert!(!part.exists());
+    }
+}
+
+#[test]
+fn a_file_of_unknown_size_is_downloaded_to_its_end() {
+    let hub = Hub::start();
+    hub.server.set(|it| it.no_sizes = true);
+    fetch(&id("speechbrain/ecapa"), &hub.options()).expect("downloaded");
+}
+
+#[test]
+fn the_token_goes_to_the_hub_and_not_to_its_storage() {
+    let hub = Hub::start();
+    hub.server.set(|it| it.token = Some("hf_secret".into()));
+    let error = hub.refuses(REPOSITORY);
+    assert!(matches!(error, HubError::Denied { status: 401, token: false, .. }), "{error}");
+    assert!(error.to_string().contains("HF_TOKEN"), "{error}");
+    let mut options = hub.options();
+    options.token = Some(Token::new("hf_wrong").expect("a token"));
+    let error = fetch(&id(REPOSITORY), &options).expect_err("refused");
+    assert!(matches!(error, HubError::Denied { status: 401, token: true, .. }), "{error}");
+    assert!(!error.to_string().contains("hf_wrong"), "{error}");
+    options.token = Some(Token::new("hf_secret").expect("a token"));
+    let _ = hub.server.requests();
+    fetch(&id(REPOSITORY), &options).expect("downloaded");
+    let requests = hub.server.requests();
+    assert!(requests.iter().any(|request| request.storage), "large files are on another server");
+    for request in requests {
+        let expected = (!request.storage).then_some("Bearer hf_secret");
+        assert_eq!(request.header("authorization"), expected, "{request:?}");
+        assert_eq!(request.header("accept-encoding"), Some("identity"), "a checksum is one of the file as it is");
+    }
+}
+
+#[test]
+fn what_the_hub_does_not_have_is_said() {
+    let hub = Hub::start();
+    let error = hub.refuses("our-lab/nothing");
+    assert!(matches!(&error, HubError::NoRepository { repository, .. } if repository == "our-lab/nothing"), "{error}");
+    let error = hub.refuses(&format!("{REPOSITORY}@v9"));
+    assert!(matches!(&error, HubError::NoRevision { revision, .. } if revision == "v9"), "{error}");
+    // Listed, but not there.
+    hub.server.set(|it| it.more_names = vec!["labels.txt".into()]);
+    let error = hub.refuses(REPOSITORY);
+    assert!(matches!(&error, HubError::NoFile { url } if url.ends_with("labels.txt")), "{error}");
+    hub.server.set(|it| it.status = Some(503));
+    assert!(matches!(hub.refuses(REPOSITORY), HubError::Status { status: 503, .. }));
+    hub.server.set(|it| it.status = Some(403));
+    assert!(matches!(hub.refuses(REPOSITORY), HubError::Denied { status: 403, .. }));
+}
+
+#[test]
+fn a_repository_without_a_model_is_refused_by_what_it_holds() {
+    let hub = Hub::start();
+    fs::remove_file(hub.served("speechbrain/ecapa/embedding_model.ckpt")).expect("removed");
+    let error = hub.refuses("speechbrain/ecapa");
+    assert!(matches!(error, HubError::Incomplete { missing: "embedding_model.ckpt", .. }), "{error}");
+    fs::remove_file(hub.served("speechbrain/ecapa/hyperparams.yaml")).expect("removed");
+    let error = hub.refuses("speechbrain/ecapa");
+    assert!(matches!(error, HubError::NotAModel { .. }) && error.to_string().contains("example.wav"), "{error}");
+}
+
+#[test]
+fn names_that_lead_out_of_the_cache_are_refused() {
+    let hub = Hub::start();
+    for name in ["../../../evil", "/etc/evil", "a/../../evil", "..\\evil", "C:evil"] {
+        hub.server.set(|it| it.more_names = vec![name.into()]);
+        let error = hub.refuses(REPOSITORY);
+        assert!(matches!(&error, HubError::FileName { name: told, .. } if told == name), "{error}");
+    }
+    assert_eq!(files_in(hub.folder.path()), ["served"], "nothing was written");
+}
+
+#[test]
+fn answers_that_no_hub_gives_are_refused() {
+    let hub = Hub::start();
+    let is_answer = |error: HubError| assert!(matches!(error, HubError::Answer { .. }), "{error}");
+    let commit = hub.server.commit(REPOSITORY);
+    for answer in ["", "<html>", "[]", "{}", r#"{"sha": "main"}"#, r#"{"sha": "../../../../etc"}"#] {
+        hub.server.set(|it| it.answer = Some(answer.into()));
+        is_answer(hub.refuses(REPOSITORY));
+    }
+    hub.server.set(|it| it.answer = None);
+    for tag in ["", "../../evil", "abc", &"g".repeat(64)] {
+        hub.server.set(|it| it.etag = Some(tag.into()));
+        is_answer(hub.refuses(REPOSITORY));
+    }
+    hub.server.set(|it| it.etag = None);
+    hub.server.set(|it| it.commit = Some("0".repeat(40)));
+    is_answer(hub.refuses(REPOSITORY));
+    assert_ne!(commit, "0".repeat(40));
+}
+
+#[test]
+fn sizes_beyond_the_limits_are_refused() {
+    let hub = Hub::start();
+    hub.server.set(|it| it.claimed_size = Some(u64::MAX));
+    let error = hub.refuses(REPOSITORY);
+    assert!(matches!(error, HubError::TooLarge { bytes: u64::MAX, .. }), "{error}");
+    assert_eq!(downloads(&hub.server.requests()), Vec::<&Request>::new(), "nothing was downloaded");
+    // Less than what then comes.
+    hub.server.set(|it| it.claimed_size = Some(10));
+    let error = hub.refuses(REPOSITORY);
+    assert!(matches!(error, HubError::Answer { problem: "sends more bytes than it announced", .. }), "{error}");
+    hub.server.set(|it| it.claimed_size = None);
+    let limited = |change: fn(&mut HubLimits)| {
+        let mut options = hub.options();
+        change(&mut options.limits);
+        fetch(&id("speechbrain/ecapa"), &options).expect_err("too large")
+    };
+    let error = limited(|limits| limits.file_bytes = 799_999);
+    assert!(matches!(error, HubError::TooLarge { bytes: 800_000, limit: 799_999, .. }), "{error}");
+    let error = limited(|limits| limits.answer_bytes = 20);
+    assert!(matches!(error, HubError::TooLarge { limit: 20, .. }), "{error}");
+    hub.server.set(|it| it.no_sizes = true);
+    let error = limited(|limits| limits.file_bytes = 799_999);
+    assert!(matches!(error, HubError::TooLarge { limit: 799_999, .. }), "without a size: {error}");
+}
+
+#[test]
+fn redirects_without_end_or_sense_are_refused() {
+    let hub = Hub::start();
+    for target in ["/round", "file:///etc/passwd", ""] {
+        hub.server.set(|it| it.redirect = Some(target.into()));
+        let error = hub.refuses(REPOSITORY);
+        assert!(matches!(error, HubError::Redirect { .. }), "{target:?}: {error}");
+    }
+    assert!(hub.server.requests().len() < 15, "a circle is left");
+}
+
+#[test]
+fn a_branch_stays_at_its_commit_until_it_is_asked_again() {
+    let (hub, first) = Hub::fetched();
+    let path = hub.served(REPOSITORY).join("README.md");
+    fs::write(path, "a new commit").expect("written");
+    assert_eq!(fetch(&id(REPOSITORY), &hub.options()).expect("pinned"), first);
+    let again = HubOptions { revision: Resolve::Again, ..hub.options() };
+    let second = fetch(&id(REPOSITORY), &again).expect("asked again");
+    assert_ne!(second.commit, first.commit);
+    assert_eq!(second.files, first.files);
+    let requests = hub.server.requests();
+    assert!(downloads(&requests).is_empty(), "the same blobs: {requests:?}");
+    assert_eq!(fetch(&id(REPOSITORY), &hub.options()).expect("pinned anew"), second);
+    // The old commit is still here by its own name.
+    assert_eq!(fetch(&id(&format!("{REPOSITORY}@{}", first.commit)), &hub.offline()).expect("cached"), first);
+}
+
+#[test]
+fn tags_and_pull_requests_are_revisions() {
+    let hub = Hub::start();
+    for revision in ["v1", "refs/pr/1"] {
+        let snapshot = fetch(&id(&format!("{REPOSITORY}@{revision}")), &hub.options()).expect(revision);
+        let noted = fs::read_to_string(hub.cache().join("refs").join(revision)).expect("a reference");
+        assert_eq!(noted, snapshot.commit);
+    }
+    let by_commit = id(&format!("{REPOSITORY}@{}", hub.server.commit(REPOSITORY)));
+    fetch(&by_commit, &hub.options()).expect("a commit");
+    assert_eq!(files_in(&hub.cache().join("refs")), ["refs", "v1"], "a commit needs no reference");
+}
+
+#[test]
+fn where_links_are_not_wanted_files_are_copies() {
+    let hub = Hub::start();
+    let options = HubOptions { placement: Placement::Copy, ..hub.options() };
+    let snapshot = fetch(&id(REPOSITORY), &options).expect("downloaded");
+    for name in snapshot.files.keys() {
+        let kind = fs::symlink_metadata(snapshot.folder.join(name)).expect("there");
+        assert!(kind.is_file(), "{name}");
+    }
+    assert_eq!(fetch(&id(REPOSITORY), &HubOptions { offline: true, ..options }).expect("offline"), snapshot);
+}
+
+/// A cache that the hub's Python client filled has no list of checksums of ours.
+#[test]
+fn the_cache_of_another_client_is_used_and_checked() {
+    let (hub, first) = Hub::fetched();
+    fs::remove_dir_all(hub.cache().join(".checksums")).expect("removed");
+    assert_eq!(fetch(&id(REPOSITORY), &hub.offline()).expect("complete"), first);
+    let online = fetch(&id(REPOSITORY), &hub.options()).expect("complete");
+    assert_eq!(online, first);
+    assert_eq!(downloads(&hub.server.requests()), Vec::<&Request>::new(), "the blobs are here");
+    // Without links and without a list there is nothing to compare with.
+    fs::remove_dir_all(hub.cache().join(".checksums")).expect("removed");
+    let weights = first.folder.join(WEIGHTS);
+    let blob = weights.canonicalize().expect("there");
+    fs::write(&blob, b"another").expect("written");
+    let error = fetch(&id(REPOSITORY), &hub.offline()).expect_err("changed");
+    assert!(matches!(&error, HubError::Checksum { path, .. } if *path == blob), "{error}");
+}
+
+#[test]
+fn a_list_of_checksums_that_was_changed_is_refused() {
+    let (hub, first) = Hub::fetched();
+    let record = hub.cache().join(".checksums").join(format!("{}.toml", first.commit));
+    let text = fs::read_to_string(&record).expect("a record");
+    for broken in [
+        "",
+        "name = 3",
+        &text.replace("[files]", "[other]"),
+        &text.replace("name", "title"),
+        &text.replace(&first.files[WEIGHTS].to_string(), "12"),
+        &text[..text.find("[files]").expect("files")],
+    ] {
+        fs::write(&record, broken).expect("written");
+        let error = fetch(&id(REPOSITORY), &hub.offline()).expect_err(broken);
+        assert!(matches!(error, HubError::Record { .. }), "{broken}: {error}");
+    }
+    fs::write(&record, text.replace(WEIGHTS, "../../../evil")).expect("written");
+    assert!(matches!(fetch(&id(REPOSITORY), &hub.offline()), Err(HubError::FileName { .. })));
+}
+
+#[test]
+fn two_at_once_download_once() {
+    let hub = Hub::start();
+    let options = hub.options();
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| fetch(&id("speechbrain/ecapa"), &options))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic").expect("downloaded")).collect()
+    });
+    assert!(results.iter().all(|snapshot| *snapshot == results[0]));
+    assert_eq!(downloads(&hub.server.requests()).len(), 1);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_an_error_with_its_path() {
+    let hub = Hub::start();
+    let file = hub.folder.path().join("a file");
+    fs::write(&file, "in the way").expect("written");
+    let options = HubOptions { cache: file.clone(), ..hub.options() };
+    let error = fetch(&id(REPOSITORY), &options).expect_err("no folder");
+    assert!(matches!(&error, HubError::Cache { path, .. } if path.starts_with(&file)), "{error}");
+}
