@@ -89,7 +89,9 @@ fn front_ends(criterion: &mut Criterion) {
 }
 
 fn published(criterion: &mut Criterion) {
-    for name in ["speechbrain", "speechbrain-xvector", "wespeaker", "kaldi", "heo2019", "taoruijie", "kaldi-mfcc-voxceleb"] {
+    for name in
+        ["speechbrain", "speechbrain-xvector", "wespeaker", "kaldi", "heo2019", "taoruijie", "kaldi-mfcc-voxceleb"]
+    {
         let extractor = FeatureExtractor::new(&FrontEnd::by_name(name).expect("a known name")).expect("a preset");
         for seconds in [3, 60] {
             let wave = chirp(seconds, 16_000);

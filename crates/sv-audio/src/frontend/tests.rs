@@ -124,7 +124,10 @@ fn impossible_settings_are_named() {
     let cepstra = Cepstra { count: 20, lifter: Some(22.0), first: FirstCepstrum::LogEnergy { floor: 1e-7 } };
     assert!(cepstra.validate(20).is_ok() && cepstra.validate(19).is_err());
     let first = FirstCepstrum::Coefficient {};
-    assert_eq!(refused(|f| f.cepstra = Some(Cepstra { count: 41, lifter: None, first: FirstCepstrum::Coefficient {} })), "cepstra.count");
+    assert_eq!(
+        refused(|f| f.cepstra = Some(Cepstra { count: 41, lifter: None, first: FirstCepstrum::Coefficient {} })),
+        "cepstra.count"
+    );
     assert!(Cepstra { count: 0, lifter: None, first }.validate(40).is_err());
     assert!(Cepstra { lifter: Some(0.5), ..cepstra }.validate(40).is_err());
     assert!(Cepstra { first: FirstCepstrum::LogEnergy { floor: f64::NAN }, ..cepstra }.validate(40).is_err());
@@ -254,7 +257,18 @@ fn utterance_means_are_gone_and_the_rest_is_as_it_was() {
 fn front_ends_of_before_are_written_as_they_were() {
     // Models keep their fingerprint, which is of these keys and values.
     const KEYS: [&str; 13] = [
-        "name", "rate_hz", "resampler", "n_fft", "win_length", "hop", "window", "padding", "spectrum", "level", "vad", "mel",
+        "name",
+        "rate_hz",
+        "resampler",
+        "n_fft",
+        "win_length",
+        "hop",
+        "window",
+        "padding",
+        "spectrum",
+        "level",
+        "vad",
+        "mel",
         "compression",
     ];
     for front_end in [FrontEnd::ge2e_tf(), FrontEnd::resemblyzer()] {
