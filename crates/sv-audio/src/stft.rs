@@ -191,11 +191,6 @@ impl<T: Real> Stft<T> {
     }
 }
 
-impl Stft<f64> {
-    /// Largest transform that is planned.
-    pub const MAX_N_FFT: usize = Framing::MAX_N_FFT;
-}
-
 /// Sum of `of` over the values, in eight independent sums.
 fn sum<T: Real>(values: &[T], of: impl Fn(T) -> T) -> T {
     let (whole, rest) = values.as_chunks::<8>();

