@@ -62,12 +62,17 @@ fn integers(shape: &[usize]) -> StateTensor {
 
 #[test]
 fn a_directory_that_lacks_a_file_names_it() {
-    for (name, files) in [("ecapa_tiny", &SPEECHBRAIN[..]), ("wespeaker_resnet34_tiny", &["avg_model.pt", "config.yaml"])] {
+    for (name, files) in
+        [("ecapa_tiny", &SPEECHBRAIN[..]), ("wespeaker_resnet34_tiny", &["avg_model.pt", "config.yaml"])]
+    {
         for file in files {
             let Some(folder) = copied(name) else { return };
             std::fs::remove_file(folder.path().join(file)).unwrap();
             let error = refused(folder.path());
-            assert!(matches!(&error, ModelError::MissingFile { file: missing, .. } if missing == file), "{file}: {error}");
+            assert!(
+                matches!(&error, ModelError::MissingFile { file: missing, .. } if missing == file),
+                "{file}: {error}"
+            );
         }
     }
 }
@@ -110,7 +115,10 @@ fn a_network_that_is_known_but_not_built_is_named() {
     ] {
         put(&path, &StateDict::from_tensors("made", tensors.iter().map(|&name| (name.to_owned(), tensor(&[1], 0.5)))));
         let error = refused(&path);
-        assert!(matches!(&error, ModelError::NotBuilt { architecture, .. } if architecture.contains(network)), "{error}");
+        assert!(
+            matches!(&error, ModelError::NotBuilt { architecture, .. } if architecture.contains(network)),
+            "{error}"
+        );
     }
 }
 
@@ -132,13 +140,13 @@ fn a_file_that_was_cut_short_is_refused() {
 fn a_pickle_with_code_is_refused_wherever_it_stands_and_not_run() {
     let Some(reference) = reference_dir() else { return };
     let hostile = std::fs::read_dir(reference.join("checkpoints/hostile")).unwrap();
-    let hostile = hostile.map(|entry| entry.unwrap().path()).find(|path| path.file_stem().unwrap() == "reduce").unwrap();
+    let hostile =
+        hostile.map(|entry| entry.unwrap().path()).find(|path| path.file_stem().unwrap() == "reduce").unwrap();
     for file in ["embedding_model.ckpt", "classifier.ckpt", "mean_var_norm_emb.ckpt"] {
         let Some(folder) = copied("ecapa_tiny") else { return };
         std::fs::write(folder.path().join(file), std::fs::read(&hostile).unwrap()).unwrap();
         let error = refused(folder.path());
-        let forbidden =
-            matches!(&error, ModelError::Checkpoint { problem: Problem::ForbiddenGlobal { .. }, .. });
+        let forbidden = matches!(&error, ModelError::Checkpoint { problem: Problem::ForbiddenGlobal { .. }, .. });
         assert!(forbidden, "{file}: {error}");
     }
 }
@@ -232,19 +240,61 @@ fn a_setting_that_differs_from_the_tensors_or_the_family_is_named() {
     for (directory, file, from, to, key) in [
         ("ecapa_tiny", "hyperparams.yaml", "n_mels: 80", "n_mels: 24", "compute_features.n_mels (by n_mels)"),
         ("ecapa_tiny", "hyperparams.yaml", "    n_mels: !ref <n_mels>", "    n_mels: 40", "compute_features.n_mels"),
-        ("ecapa_tiny", "hyperparams.yaml", "    n_mels: !ref", "    hop_length: 8\n    n_mels: !ref", "compute_features.hop_length"),
-        ("ecapa_tiny", "hyperparams.yaml", "    n_mels: !ref", "    log_mel: True\n    n_mels: !ref", "compute_features.log_mel"),
-        ("ecapa_tiny", "hyperparams.yaml", "dilations: [1, 2, 3, 4, 1]", "dilations: [1, 2, 3, 5, 1]", "embedding_model.dilations"),
+        (
+            "ecapa_tiny",
+            "hyperparams.yaml",
+            "    n_mels: !ref",
+            "    hop_length: 8\n    n_mels: !ref",
+            "compute_features.hop_length",
+        ),
+        (
+            "ecapa_tiny",
+            "hyperparams.yaml",
+            "    n_mels: !ref",
+            "    log_mel: True\n    n_mels: !ref",
+            "compute_features.log_mel",
+        ),
+        (
+            "ecapa_tiny",
+            "hyperparams.yaml",
+            "dilations: [1, 2, 3, 4, 1]",
+            "dilations: [1, 2, 3, 5, 1]",
+            "embedding_model.dilations",
+        ),
         ("ecapa_tiny", "hyperparams.yaml", "16, 48]", "16, 96]", "embedding_model.channels"),
         ("ecapa_tiny", "hyperparams.yaml", "res2net_scale: 4", "res2net_scale: 8", "embedding_model.res2net_scale"),
-        ("ecapa_tiny", "hyperparams.yaml", "    se_channels: 8", "    global_context: False", "embedding_model.global_context"),
+        (
+            "ecapa_tiny",
+            "hyperparams.yaml",
+            "    se_channels: 8",
+            "    global_context: False",
+            "embedding_model.global_context",
+        ),
         ("ecapa_tiny", "hyperparams.yaml", "norm_type: sentence", "norm_type: batch", "mean_var_norm.norm_type"),
         ("ecapa_tiny", "hyperparams.yaml", "std_norm: False", "std_norm: True", "mean_var_norm.std_norm"),
-        ("ecapa_tiny", "hyperparams.yaml", "out_n_neurons: 5", "out_n_neurons: 7", "classifier.out_neurons (by out_n_neurons)"),
-        ("ecapa_tiny", "hyperparams.yaml", "n_mels: !ref <n_mels>", "n_mels: !ref <loop>\nloop: !ref <loop>", "compute_features.n_mels"),
+        (
+            "ecapa_tiny",
+            "hyperparams.yaml",
+            "out_n_neurons: 5",
+            "out_n_neurons: 7",
+            "classifier.out_neurons (by out_n_neurons)",
+        ),
+        (
+            "ecapa_tiny",
+            "hyperparams.yaml",
+            "n_mels: !ref <n_mels>",
+            "n_mels: !ref <loop>\nloop: !ref <loop>",
+            "compute_features.n_mels",
+        ),
         ("ecapa_tiny", "hyperparams.yaml", "features.Fbank", "features.MFCC", "compute_features"),
         ("ecapa_tiny", "hyperparams.yaml", "label_encoder: !new:", "more: !new:os.", "more"),
-        ("xvector_tiny", "hyperparams.yaml", "tdnn_dilations: [1, 2, 3", "tdnn_dilations: [1, 2, 2", "embedding_model.tdnn_dilations"),
+        (
+            "xvector_tiny",
+            "hyperparams.yaml",
+            "tdnn_dilations: [1, 2, 3",
+            "tdnn_dilations: [1, 2, 2",
+            "embedding_model.tdnn_dilations",
+        ),
         ("xvector_tiny", "hyperparams.yaml", "torch.nn.LeakyReLU", "torch.nn.ReLU", "embedding_model.activation"),
         ("xvector_tiny", "hyperparams.yaml", "lin_blocks: 1", "lin_blocks: 2", "classifier.lin_blocks"),
         ("wespeaker_resnet34_tiny", "config.yaml", "model: ResNet34", "model: ResNet18", "model"),
@@ -252,10 +302,34 @@ fn a_setting_that_differs_from_the_tensors_or_the_family_is_named() {
         ("wespeaker_resnet34_tiny", "config.yaml", "model: ResNet34\n", "", "model"),
         ("wespeaker_resnet34_tiny", "config.yaml", "feat_dim: 80", "feat_dim: 64", "model_args.feat_dim"),
         ("wespeaker_resnet34_tiny", "config.yaml", "TSTP", "TSDP", "model_args.pooling_func"),
-        ("wespeaker_resnet34_tiny", "config.yaml", "two_emb_layer: False", "two_emb_layer: True", "model_args.two_emb_layer"),
-        ("wespeaker_resnet34_tiny", "config.yaml", "num_mel_bins: 80", "num_mel_bins: 64", "dataset_args.fbank_args.num_mel_bins"),
-        ("wespeaker_resnet34_tiny", "config.yaml", "frontend: \"fbank\"", "frontend: \"s3prl\"", "dataset_args.frontend"),
-        ("wespeaker_resnet34_tiny", "config.yaml", "resample_rate: 16000", "resample_rate: 8000", "dataset_args.resample_rate"),
+        (
+            "wespeaker_resnet34_tiny",
+            "config.yaml",
+            "two_emb_layer: False",
+            "two_emb_layer: True",
+            "model_args.two_emb_layer",
+        ),
+        (
+            "wespeaker_resnet34_tiny",
+            "config.yaml",
+            "num_mel_bins: 80",
+            "num_mel_bins: 64",
+            "dataset_args.fbank_args.num_mel_bins",
+        ),
+        (
+            "wespeaker_resnet34_tiny",
+            "config.yaml",
+            "frontend: \"fbank\"",
+            "frontend: \"s3prl\"",
+            "dataset_args.frontend",
+        ),
+        (
+            "wespeaker_resnet34_tiny",
+            "config.yaml",
+            "resample_rate: 16000",
+            "resample_rate: 8000",
+            "dataset_args.resample_rate",
+        ),
     ] {
         let Some(folder) = copied(directory) else { return };
         rewrite(&folder.path().join(file), from, to);
@@ -284,7 +358,8 @@ fn a_yaml_that_asks_for_code_is_refused_by_name() {
         let Some(folder) = copied("ecapa_tiny") else { return };
         rewrite(&folder.path().join("hyperparams.yaml"), "n_mels: 80", &format!("n_mels: 80\nx: {tag} [touch /tmp/x]"));
         let error = refused(folder.path());
-        let named = matches!(&error, ModelError::Yaml { problem: YamlProblem::Tag { tag: named, .. }, .. } if named == tag);
+        let named =
+            matches!(&error, ModelError::Yaml { problem: YamlProblem::Tag { tag: named, .. }, .. } if named == tag);
         assert!(named, "{error}");
     }
 }
@@ -305,7 +380,11 @@ fn a_text_file_that_is_none_or_far_too_long_is_refused() {
 #[test]
 fn labels_that_do_not_fit_the_classifier_are_refused() {
     for (from, to, is_it) in [
-        ("'id10149' => 4\n", "", (|problem| matches!(problem, LabelProblem::Count { got: 4, need: 5 })) as fn(&_) -> bool),
+        (
+            "'id10149' => 4\n",
+            "",
+            (|problem| matches!(problem, LabelProblem::Count { got: 4, need: 5 })) as fn(&_) -> bool,
+        ),
         ("=> 4", "=> 3", |problem| matches!(problem, LabelProblem::Index { line: 5, index: 3, count: 5 })),
         ("'id10001' => 0", "id10001 0", |problem| matches!(problem, LabelProblem::Line { line: 1, .. })),
         ("'id10001'", "''", |problem| matches!(problem, LabelProblem::Unwritable { index: 0, .. })),

@@ -12,9 +12,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use extractor::FeatureExtractor;
-pub use steps::{
-    Cepstra, Cmn, Compression, Context, Deltas, FirstCepstrum, Level, PreEmphasis, Precision, Spectrum,
-};
+pub use steps::{Cepstra, Cmn, Compression, Context, Deltas, FirstCepstrum, Level, PreEmphasis, Precision, Spectrum};
 
 use crate::mel::MelSpec;
 use crate::resample::Resampler;

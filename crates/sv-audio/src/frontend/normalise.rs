@@ -48,7 +48,8 @@ fn subtract_sliding_means(features: &mut Array2<f32>, window: usize) {
 
 /// Raises what is more than `range` below the largest value to that.
 pub(super) fn limit_range(features: &mut Array2<f32>, range: f32) {
-    let largest = features.iter().fold(f32::NEG_INFINITY, |largest, &value| if value > largest { value } else { largest });
+    let largest =
+        features.iter().fold(f32::NEG_INFINITY, |largest, &value| if value > largest { value } else { largest });
     let least = largest - range;
     features.iter_mut().for_each(|value| *value = if *value < least { least } else { *value });
 }

@@ -1,8 +1,8 @@
 //! The published front ends by name, every constant spelled out.
 
 use super::{
-    AudioError, Cepstra, Cmn, Compression, Context, Deltas, FirstCepstrum, FrontEnd, Level, MelSpec, Padding, PreEmphasis,
-    Precision, Resampler, Spectrum, VadChoice, Window,
+    AudioError, Cepstra, Cmn, Compression, Context, Deltas, FirstCepstrum, FrontEnd, Level, MelSpec, Padding,
+    PreEmphasis, Precision, Resampler, Spectrum, VadChoice, Window,
 };
 use crate::mel::Slopes;
 

@@ -201,7 +201,11 @@ impl Compression {
 impl Cepstra {
     pub(super) fn validate(self, filters: usize) -> Refusal {
         if !(1..=filters).contains(&self.count) {
-            return refuse("cepstra.count", format!("{} of {filters} filters", self.count), "1 to the number of filters");
+            return refuse(
+                "cepstra.count",
+                format!("{} of {filters} filters", self.count),
+                "1 to the number of filters",
+            );
         }
         if let Some(lifter) = self.lifter
             && !(1.0..=1_000.0).contains(&lifter)

@@ -59,9 +59,6 @@ mod tests {
     #[test]
     fn context_stands_value_by_value_and_ends_in_zeros() {
         let got = Context { left: 1, right: 2 }.gather(&array![[1.0, 10.0], [2.0, 20.0]]);
-        assert_eq!(
-            got,
-            array![[0.0, 1.0, 2.0, 0.0, 0.0, 10.0, 20.0, 0.0], [1.0, 2.0, 0.0, 0.0, 10.0, 20.0, 0.0, 0.0]]
-        );
+        assert_eq!(got, array![[0.0, 1.0, 2.0, 0.0, 0.0, 10.0, 20.0, 0.0], [1.0, 2.0, 0.0, 0.0, 10.0, 20.0, 0.0, 0.0]]);
     }
 }

@@ -52,7 +52,8 @@ impl KaldiVad {
         }));
         let frames = log_energies.len();
         let voiced = |t: usize| {
-            let (start, end) = (t.saturating_sub(self.context), t.saturating_add(self.context).saturating_add(1).min(frames));
+            let (start, end) =
+                (t.saturating_sub(self.context), t.saturating_add(self.context).saturating_add(1).min(frames));
             (above[end] - above[start]) as f64 >= self.proportion * (end - start) as f64
         };
         Ok((0..frames).map(voiced).collect())
