@@ -148,13 +148,7 @@ fn encoder_alone(
 
 /// The preset `name` with as many bins as the network takes.
 fn front_end_for(name: &str, bins: usize) -> Result<FrontEnd, ModelError> {
-    let mut front_end = FrontEnd::by_name(name).or_else(|_| {
-        // FIXME until branch frontends is merged
-        let mut placeholder = FrontEnd::resemblyzer();
-        placeholder.name = name.to_owned();
-        placeholder.vad = sv_audio::vad::VadChoice::None;
-        Ok::<_, sv_audio::AudioError>(placeholder)
-    })?;
+    let mut front_end = FrontEnd::by_name(name)?;
     front_end.mel.bins = bins;
     Ok(front_end)
 }
