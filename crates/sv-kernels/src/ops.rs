@@ -17,7 +17,10 @@ use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor, b
 
 use crate::{Tier, math, reference};
 pub use batch_norm::{EPSILON, MOMENTUM, RunningStatistics, batch_norm};
-pub use blocks::{Activation, Norm, Squeeze, Tdnn, Untouched, res2net_block, se_scale, tdnn};
+pub use blocks::{
+    Activation, AttentivePooling, Norm, SeRes2Net, Squeeze, Tdnn, Untouched, attentive_pooling, res2net_block,
+    se_res2net, se_scale, tdnn,
+};
 pub use conv1d::{Conv1d, Padding, conv1d};
 pub use lstm::{LstmLayer, LstmOutputs, lstm, lstm_last};
 pub use lstm_training::LstmMemory;

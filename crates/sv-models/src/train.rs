@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor, Var};
-use sv_kernels::ops::{self, LstmLayer, LstmMemory};
+mod ecapa;
+mod lstm;
+mod parts;
+mod xvector;
 
-use crate::encoders::lstm::{Head, LstmConfig, Normalization};
+use candle_core::{DType, Device, Tensor, Var};
+
 use crate::weights::{Weight, Weights};
 use crate::{EncoderConfig, ModelError};
+pub use ecapa::EcapaEncoder;
+pub use lstm::LstmEncoder;
+pub use xvector::XVectorEncoder;
 
 /// A network that can be trained: features in, embeddings out, differentiable in its variables.
 pub trait Encoder: Send {
@@ -46,7 +52,13 @@ pub fn encoder(
     let weights = Weights::new("initial weights", config, tensors)?;
     match config {
         EncoderConfig::Lstm(lstm) => Ok(Box::new(LstmEncoder::new(lstm, &weights, standardisation, device)?)),
-        _ => Err(ModelError::NotTrained { architecture: config.name() }),
+        EncoderConfig::Ecapa(ecapa) => {
+            Ok(Box::new(EcapaEncoder::new(ecapa, &weights, standardisation, DType::F32, device)?))
+        }
+        EncoderConfig::XVector(xvector) => {
+            Ok(Box::new(XVectorEncoder::new(xvector, &weights, standardisation, DType::F32, device)?))
+        }
+        EncoderConfig::ResNet(_) => Err(ModelError::NotTrained { architecture: config.name() }),
     }
 }
 
@@ -61,142 +73,65 @@ pub struct Standardisation {
     pub deviation: Vec<f64>,
 }
 
-/// An LSTM d-vector network over variables.
+/// A standardisation as tensors, (1, 1, F) each: minus the mean over the deviation, and one over the deviation.
 #[derive(Debug)]
-pub struct LstmEncoder {
-    config: LstmConfig,
-    variables: BTreeMap<String, Var>,
-    /// None: an LSTM keeps no averages.
-    buffers: BTreeMap<String, Var>,
-    standardisation: Option<Standardisation>,
-    /// (1, 1, F) each: minus the mean over the deviation, and one over the deviation.
-    affine: Option<(Tensor, Tensor)>,
-    /// Working memory of the LSTM, kept from step to step.
-    memory: LstmMemory,
-}
+struct Affine(Option<(Tensor, Tensor)>);
 
-impl LstmEncoder {
-    /// Puts `weights` of a network of `config` on `device`.
-    ///
-    /// # Errors
-    /// [`ModelError::Config`] if the standardisation has another number of bands; [`ModelError::Tensor`].
-    pub fn new(
-        config: &LstmConfig,
-        weights: &Weights,
-        standardisation: Option<Standardisation>,
+impl Affine {
+    fn new(
+        standardisation: Option<&Standardisation>,
+        bins: usize,
+        dtype: DType,
         device: &Device,
     ) -> Result<Self, ModelError> {
-        let mut variables = BTreeMap::new();
-        for (name, weight) in weights.iter() {
-            variables.insert(name.to_owned(), Var::from_slice(&weight.values, weight.shape.as_slice(), device)?);
+        let Some(Standardisation { mean, deviation }) = standardisation else { return Ok(Self(None)) };
+        let sound = |value: &f64| value.is_finite() && *value > 0.0;
+        if mean.len() != bins
+            || deviation.len() != bins
+            || !deviation.iter().all(sound)
+            || mean.iter().any(|value| !value.is_finite())
+        {
+            return Err(ModelError::Config {
+                key: "standardisation",
+                got: format!("{} means and {} deviations", mean.len(), deviation.len()),
+                need: format!("{bins} of each, finite, the deviations above 0"),
+            });
         }
-        let affine = match &standardisation {
-            None => None,
-            Some(Standardisation { mean, deviation }) => {
-                let sound = |value: &f64| value.is_finite() && *value > 0.0;
-                if mean.len() != config.bins
-                    || deviation.len() != config.bins
-                    || !deviation.iter().all(sound)
-                    || mean.iter().any(|value| !value.is_finite())
-                {
-                    return Err(ModelError::Config {
-                        key: "standardisation",
-                        got: format!("{} means and {} deviations", mean.len(), deviation.len()),
-                        need: format!("{} of each, finite, the deviations above 0", config.bins),
-                    });
-                }
-                let offset: Vec<f32> = mean.iter().zip(deviation).map(|(m, d)| (-m / d) as f32).collect();
-                let factor: Vec<f32> = deviation.iter().map(|d| (1.0 / d) as f32).collect();
-                let shape = (1, 1, config.bins);
-                Some((Tensor::from_vec(offset, shape, device)?, Tensor::from_vec(factor, shape, device)?))
-            }
-        };
-        Ok(Self {
-            config: config.clone(),
-            variables,
-            buffers: BTreeMap::new(),
-            standardisation,
-            affine,
-            memory: LstmMemory::default(),
-        })
+        let offset: Vec<f32> = mean.iter().zip(deviation).map(|(m, d)| (-m / d) as f32).collect();
+        let factor: Vec<f32> = deviation.iter().map(|d| (1.0 / d) as f32).collect();
+        let tensor =
+            |values: Vec<f32>| Tensor::from_vec(values, (1, 1, bins), device).and_then(|tensor| tensor.to_dtype(dtype));
+        Ok(Self(Some((tensor(offset)?, tensor(factor)?))))
     }
 
-    fn tensor(&self, name: &str) -> Tensor {
-        self.variables[name].as_tensor().clone()
-    }
-}
-
-impl Encoder for LstmEncoder {
-    fn forward_train(&self, features: &Tensor) -> Result<Tensor, ModelError> {
-        let input = match &self.affine {
+    fn apply(&self, features: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(match &self.0 {
             Some((offset, factor)) => features.broadcast_mul(factor)?.broadcast_add(offset)?,
             None => features.clone(),
-        };
-        let layers: Vec<LstmLayer> = (0..self.config.layers)
-            .map(|layer| {
-                let part = |kind: &str| self.tensor(&format!("lstm.{layer}.{kind}"));
-                LstmLayer {
-                    w_ih: part("weight_ih"),
-                    w_hh: part("weight_hh"),
-                    bias: part("bias"),
-                    w_hr: self.config.projection.map(|_| part("weight_hr")),
-                }
-            })
-            .collect();
-        let last = ops::lstm_last(&input, &layers, &self.memory)?;
-        let headed = match self.config.head {
-            Head::None => last,
-            Head::Linear { .. } | Head::LinearRelu { .. } => {
-                let y = ops::linear(&last, &self.tensor("head.weight"), Some(&self.tensor("head.bias")))?;
-                if matches!(self.config.head, Head::LinearRelu { .. }) { ops::relu(&y)? } else { y }
-            }
-        };
-        let Normalization::L2 { epsilon } = self.config.normalization;
-        // Under the root of a vector of zeros, which ReLU can give, stands something above 0: the slope stays finite.
-        let square = headed.sqr()?.sum_keepdim(1)?.affine(1.0, epsilon.max(LEAST_SQUARE))?;
-        Ok(headed.broadcast_div(&square.sqrt()?)?)
-    }
-
-    fn variables(&self) -> &BTreeMap<String, Var> {
-        &self.variables
-    }
-
-    fn buffers(&self) -> &BTreeMap<String, Var> {
-        &self.buffers
-    }
-
-    fn weights(&self) -> Result<Weights, ModelError> {
-        let mut tensors = BTreeMap::new();
-        for (name, var) in &self.variables {
-            let values = var.as_tensor().to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-            tensors.insert(name.clone(), Weight { shape: var.dims().to_vec(), values });
-        }
-        if let Some(standardisation) = &self.standardisation {
-            fold(standardisation, &mut tensors);
-        }
-        Weights::new("trained weights", &EncoderConfig::Lstm(self.config.clone()), tensors)
+        })
     }
 }
 
-/// Added to the square of an embedding that is scaled without an epsilon of its own.
-const LEAST_SQUARE: f64 = 1e-24;
-
-/// `W ((x - m) / d) + b = (W / d) x + (b - W (m / d))`, in f64.
-fn fold(standardisation: &Standardisation, tensors: &mut BTreeMap<String, Weight>) {
+/// Folds a standardisation into the tensors `weight` (O, F, K) and `bias` (O):
+/// `W ((x - m) / d) + b = (W / d) x + (b - W (m / d))`, in f64. K is 1 for a matrix.
+fn fold(standardisation: &Standardisation, tensors: &mut BTreeMap<String, Weight>, weight: &str, bias: &str) {
     let Standardisation { mean, deviation } = standardisation;
-    let Some(mut first) = tensors.remove("lstm.0.weight_ih") else { return };
-    if let Some(bias) = tensors.get_mut("lstm.0.bias") {
-        for (row, bias) in first.values.chunks_exact_mut(mean.len()).zip(&mut bias.values) {
+    let Some(mut first) = tensors.remove(weight) else { return };
+    let taps = first.shape.get(2).copied().unwrap_or(1);
+    if let Some(bias) = tensors.get_mut(bias) {
+        for (row, bias) in first.values.chunks_exact_mut(mean.len() * taps).zip(&mut bias.values) {
             let mut shift = 0.0;
-            for ((weight, mean), deviation) in row.iter_mut().zip(mean).zip(deviation) {
-                let scaled = f64::from(*weight) / deviation;
-                shift += scaled * mean;
-                *weight = scaled as f32;
+            for ((weights, mean), deviation) in row.chunks_exact_mut(taps).zip(mean).zip(deviation) {
+                for weight in weights {
+                    let scaled = f64::from(*weight) / deviation;
+                    shift += scaled * mean;
+                    *weight = scaled as f32;
+                }
             }
             *bias = (f64::from(*bias) - shift) as f32;
         }
     }
-    tensors.insert("lstm.0.weight_ih".into(), first);
+    tensors.insert(weight.to_owned(), first);
 }
 
 #[cfg(test)]
@@ -205,6 +140,7 @@ mod tests {
 
     use super::*;
     use crate::Plan;
+    use crate::encoders::lstm::{Head, LstmConfig, Normalization};
 
     fn small(head: Head) -> (LstmConfig, BTreeMap<String, Weight>) {
         let config = LstmConfig {

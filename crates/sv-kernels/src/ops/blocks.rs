@@ -5,8 +5,8 @@ use candle_core::{Result, Tensor, bail};
 
 use super::batch_norm::{RunningStatistics, batch_norm};
 use super::conv1d::{Conv1d, conv1d};
-use super::pooling::mean;
-use super::{leaky_relu, linear, relu, sigmoid};
+use super::pooling::{Deviation, Floor, attentive_stats, mean, statistics};
+use super::{leaky_relu, linear, relu, sigmoid, tanh};
 
 /// Weights of a batch normalisation and the averages that it moves.
 #[derive(Debug, Clone)]
@@ -119,4 +119,67 @@ pub fn se_scale(x: &Tensor, squeeze: &Squeeze, lengths: Option<&[usize]>) -> Res
     let down = relu(&linear(&mean(x, lengths)?, &squeeze.down.0, Some(&squeeze.down.1))?)?;
     let scale = sigmoid(&linear(&down, &squeeze.up.0, Some(&squeeze.up.1))?)?;
     x.broadcast_mul(&scale.unsqueeze(1)?)
+}
+
+/// Weights of an SE-Res2Net block.
+#[derive(Debug, Clone)]
+pub struct SeRes2Net {
+    /// Kernel 1.
+    pub before: Tdnn,
+    /// One fewer than there are chunks.
+    pub chunks: Vec<Tdnn>,
+    /// The chunk without a layer.
+    pub untouched: Untouched,
+    /// Kernel 1.
+    pub after: Tdnn,
+    /// Of its result.
+    pub squeeze: Squeeze,
+}
+
+/// `x + se(after(res2net(before(x))))` in training, `x` (B, T, C), all rows of one length (Desplanques et al. 2020, figure 2).
+///
+/// # Errors
+/// As the parts, and if they change the number of channels.
+pub fn se_res2net(x: &Tensor, block: &SeRes2Net) -> Result<Tensor> {
+    let y = res2net_block(&tdnn(x, &block.before)?, &block.chunks, block.untouched)?;
+    x + se_scale(&tdnn(&y, &block.after)?, &block.squeeze, None)?
+}
+
+/// Weights of pooling by attention over frames that are told the statistics of their utterance.
+#[derive(Debug, Clone)]
+pub struct AttentivePooling {
+    /// The deviation that each frame is told.
+    pub context: Deviation,
+    /// (A, 3C) and (A): of the frame, the mean, the deviation.
+    pub told: (Tensor, Tensor),
+    /// ReLU and this stand before tanh, if it is there.
+    pub norm: Option<Norm>,
+    /// (C, A) and (C)
+    pub logits: (Tensor, Tensor),
+    /// Of the pooled variance.
+    pub floor: Floor,
+}
+
+/// Mean and deviation of `x` (B, T, C), all rows of one length, in training, weighted by an attention over
+/// `[x; mean; deviation]`: (B, 2C), means first (Desplanques et al. 2020, section 3.1).
+///
+/// # Errors
+/// As [`super::statistics`] and [`super::attentive_stats`], and if the weights do not fit.
+pub fn attentive_pooling(x: &Tensor, pooling: &AttentivePooling) -> Result<Tensor> {
+    let (_, _, channels) = x.dims3()?;
+    let (weight, bias) = &pooling.told;
+    if weight.rank() != 2 || weight.dims()[1] != 3 * channels {
+        bail!("attention of {:?} on {channels} channels; it takes three times as many", weight.dims())
+    }
+    let (mean, deviation) = statistics(x, pooling.context, None)?;
+    // What all frames of a row are told alike is multiplied once.
+    let alike = linear(&Tensor::cat(&[mean, deviation], 1)?, &weight.narrow(1, channels, 2 * channels)?, Some(bias))?;
+    let own = linear(x, &weight.narrow(1, 0, channels)?, None)?;
+    let hidden = own.broadcast_add(&alike.unsqueeze(1)?)?;
+    let hidden = match &pooling.norm {
+        Some(Norm { weight, bias, running }) => batch_norm(&relu(&hidden)?, weight, bias, running)?,
+        None => hidden,
+    };
+    let logits = linear(&tanh(&hidden)?, &pooling.logits.0, Some(&pooling.logits.1))?;
+    attentive_stats(x, &logits, pooling.floor, None)
 }
