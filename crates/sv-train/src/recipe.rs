@@ -169,13 +169,16 @@ pub struct CheckpointConfig {
 }
 
 /// The published recipes, by name.
-const EMBEDDED: [(&str, &str); 6] = [
+const EMBEDDED: [(&str, &str); 9] = [
     ("ge2e-tf/td", include_str!("../recipes/ge2e-tf/td.toml")),
     ("ge2e-tf/ti", include_str!("../recipes/ge2e-tf/ti.toml")),
     ("synthetic/td", include_str!("../recipes/synthetic/td.toml")),
     ("synthetic/ti", include_str!("../recipes/synthetic/ti.toml")),
     ("d-vector/td", include_str!("../recipes/d-vector/td.toml")),
     ("d-vector/ti", include_str!("../recipes/d-vector/ti.toml")),
+    ("ecapa/narrow", include_str!("../recipes/ecapa/narrow.toml")),
+    ("ecapa/voxceleb", include_str!("../recipes/ecapa/voxceleb.toml")),
+    ("xvector/voxceleb", include_str!("../recipes/xvector/voxceleb.toml")),
 ];
 
 /// The largest recipe that is read: real ones take 3 KiB.

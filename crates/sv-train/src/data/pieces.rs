@@ -90,12 +90,15 @@ pub(super) fn cut_waveforms(extractor: &FeatureExtractor, wave: &Waveform, rule:
     pieces.collect()
 }
 
-/// The samples (of `len`) that `frames` are computed from, from a frame's centre on, and how many frames come before.
+/// The samples (of `len`) that `frames` are computed from, from a multiple of the hop on, and how many frames come before.
 pub(super) fn samples_of(front_end: &FrontEnd, frames: Range<usize>, len: usize) -> (Range<usize>, usize) {
-    // One more than half a transform: reflection at an end reaches one sample further.
-    let margin = front_end.n_fft / 2 + 1;
-    let first = (frames.start * front_end.hop).saturating_sub(margin) / front_end.hop;
-    let end = (frames.end.saturating_sub(1) * front_end.hop + margin).min(len);
+    // One more than half a transform where frames reach back: reflection at an end reaches one sample further.
+    let reach = front_end.reach();
+    let half = if reach.start < 0 { front_end.n_fft / 2 + 1 } else { 0 };
+    let before = half.max(usize::try_from(-reach.start).map_or(0, |samples| samples + 1));
+    let after = half.max(usize::try_from(reach.end).map_or(0, |samples| samples + 1));
+    let first = (frames.start * front_end.hop).saturating_sub(before) / front_end.hop;
+    let end = (frames.end.saturating_sub(1) * front_end.hop + after).min(len);
     (first * front_end.hop..end.max(first * front_end.hop), frames.start - first)
 }
 
@@ -207,7 +210,7 @@ mod tests {
 
     #[test]
     fn pieces_kept_as_waves_give_the_same_features_to_the_last_bit() {
-        for padding in [Padding::CentreZeros, Padding::CentreReflect] {
+        for padding in [Padding::CentreZeros, Padding::CentreReflect, Padding::SnipEdges, Padding::KeepEdges] {
             let extractor = extractor(padding);
             let wave = wave(&[4_096..20_000, 24_576..40_960], 45_003);
             for rule in [

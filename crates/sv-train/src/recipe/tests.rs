@@ -27,7 +27,7 @@ fn refusal(changes: &[&str]) -> String {
 
 #[test]
 fn every_embedded_recipe_is_read_and_written_without_loss() {
-    assert_eq!(Recipe::names().len(), 6);
+    assert_eq!(Recipe::names().len(), 9);
     for name in Recipe::names() {
         let recipe = load(name);
         assert_eq!(recipe.name, name);
@@ -36,8 +36,41 @@ fn every_embedded_recipe_is_read_and_written_without_loss() {
         assert_eq!(again, recipe);
         assert_eq!(again.to_toml().unwrap(), text);
         assert_eq!(recipe.difference(&again).unwrap(), None);
-        assert_eq!(recipe.front_end.build().unwrap().bins(), 40);
+        assert_eq!(recipe.front_end.build().unwrap().bins(), recipe.encoder.bins());
     }
+}
+
+/// Batch and schedules of SpeechBrain's two recipes for VoxCeleb: `train_ecapa_tdnn.yaml`, `train_x_vectors.yaml`.
+#[test]
+fn the_voxceleb_recipes_have_speechbrains_batch_and_schedule() {
+    let (ecapa, xvector) = (load("ecapa/voxceleb"), load("xvector/voxceleb"));
+    for (recipe, rows) in [(&ecapa, 32), (&xvector, 256)] {
+        // Crops of 3 s anywhere in a recording that comes once for each 3 s; four augmented copies beside each; 10 % held out.
+        assert_eq!((recipe.data.sampler.speakers, recipe.data.sampler.draw), (rows, Draw::Shuffled));
+        assert_eq!((recipe.data.rows(), recipe.data.sampler.once_per_frames), (5 * rows, Some(300)));
+        assert_eq!(recipe.data.crop, CropConfig { frames: [301, 301], from: TakeFrom::Random, edges: CropEdges::Cut });
+        assert!(matches!(recipe.corpus, CorpusConfig::Manifest { held_out: 0.1, .. }));
+        let effects: Vec<_> = recipe.data.copies.iter().map(|copy| &copy.effects).collect();
+        assert_eq!(effects[0].noise.as_ref().unwrap().snr_db, [0.0, 15.0]);
+        assert_eq!(effects[1].impulse_responses.as_ref().unwrap().probability, 1.0);
+        assert_eq!(effects[2].dropped_bands.as_ref().unwrap().count, [1, 3]);
+        let chunks = effects[3].dropped_chunks.as_ref().unwrap();
+        assert_eq!((chunks.count, chunks.samples), ([1, 5], [1_000, 2_000]));
+        assert_eq!((recipe.seed, recipe.standardise), (1_986, false));
+        let Method::Adam { weight_decay, beta1, beta2, .. } = recipe.optimizer.method else {
+            panic!("{:?}", recipe.optimizer)
+        };
+        assert_eq!((weight_decay, beta1, beta2), (2e-6, 0.9, 0.999));
+    }
+    // Triangles from 1e-8 to 1e-3 and back in twice 65,000 steps.
+    for (step, rate) in [(0, 1e-8), (32_500, 5.00005e-4), (65_000, 1e-3), (97_500, 5.00005e-4), (130_000, 1e-8)] {
+        assert!((ecapa.schedule.rate(step) - rate).abs() < 1e-12, "{step}: {}", ecapa.schedule.rate(step));
+    }
+    assert_eq!((xvector.schedule.rate(0), xvector.schedule.rate(xvector.steps)), (1e-3, 1e-4));
+    // The published sizes: 20,767,552 values and 4,211,604 less the classifier's.
+    assert_eq!(ecapa.encoder.parameters(), 20_767_552);
+    let ObjectiveConfig::AamSoftmax(options) = &ecapa.objective else { panic!("{:?}", ecapa.objective) };
+    assert_eq!((options.margin, options.scale), (0.2, 30.0));
 }
 
 /// What both of them share; the numbers are those of `configuration.py`, `data_preprocess.py`, `utils.py` and `model.py`.
