@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use common::data::{Tensors, difference, reference_dir};
 use ndarray::Array2;
+use sv_audio::Waveform;
+use sv_audio::frontend::FeatureExtractor;
 use sv_models::{ModelDir, ModelError, Plan, reference};
 
 /// A published network at a small size: its checkpoint, its reference values, and the group of its embedding's tolerance.
@@ -172,6 +174,28 @@ fn layers_equal_the_reference() {
         // ECAPA-TDNNs: inside of one block at least; the x-vector and ResNet: every block or stage.
         assert!(compared >= 8, "{}: {compared} layers were compared", case.name);
         println!("{}: {compared} layers", case.name);
+    }
+}
+
+#[test]
+fn waves_become_the_embeddings_that_their_own_systems_give() {
+    let Some(folder) = reference_dir() else { return };
+    let waves = Tensors::read(&folder.join("waves.safetensors"));
+    for case in &CASES {
+        let (model, values) = load(&folder, case);
+        let extractor = FeatureExtractor::new(&model.description().front_end).unwrap();
+        let plan = Plan::new(&model.description().encoder, model.weights()).unwrap();
+        for wave in WAVES {
+            let samples = Waveform::new(waves.get(wave).f32(), 16_000).unwrap();
+            let features = extractor.extract(&samples).unwrap();
+            let got = plan.embed(&[features.view()]).unwrap();
+            let got: Vec<f64> = got.iter().map(|&value| f64::from(value)).collect();
+            let expected = values.get(&format!("{wave}.embedding")).data;
+            let (error, cosine) = (relative(&got, &expected), cosine(&got, &expected));
+            println!("{} {wave}, from samples: {error:.2e}, 1 - cosine {:.1e}", case.name, 1.0 - cosine);
+            // The front ends differ by up to 1e-4 of their features, which the networks do not enlarge.
+            assert!(error <= 1e-4 && cosine > 0.999_999, "{} {wave}: {error:.2e}, cosine {cosine}", case.name);
+        }
     }
 }
 
