@@ -154,9 +154,11 @@ fn a_folder_or_file_that_is_no_model_says_what_it_is() {
 fn a_network_that_is_not_built_yet_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
-    for (tensor, network) in
-        [("seg_1.weight", "ResNet"), ("blocks.0.conv.conv.weight", "ECAPA-TDNN"), ("something.else", "something.else")]
-    {
+    for (tensor, network) in [
+        ("resnet.conv1.weight", "ResNet"),
+        ("xvector.tdnn.linear.weight", "CAM++"),
+        ("something.else", "something.else"),
+    ] {
         let value = StateTensor::from_f32(&[1], &[0.5]).unwrap();
         let state = StateDict::from_tensors("test", [(tensor.to_owned(), value)]);
         speaker_verification::models::checkpoint::write(&path, &state, &std::collections::BTreeMap::new()).unwrap();

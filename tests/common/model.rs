@@ -42,6 +42,8 @@ pub fn tiny_model(threshold: Option<Threshold>) -> ModelDir {
         embedding_size: encoder.embedding_size(),
         labels: None,
         encoder,
+        classifier: None,
+        embedding_mean: false,
         front_end,
         windows: Windows::resemblyzer(),
         threshold,

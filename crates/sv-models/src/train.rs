@@ -42,6 +42,7 @@ pub fn encoder(
     let weights = Weights::new("initial weights", config, tensors)?;
     match config {
         EncoderConfig::Lstm(lstm) => Ok(Box::new(LstmEncoder::new(lstm, &weights, standardisation, device)?)),
+        _ => Err(ModelError::NotTrained { architecture: config.name() }),
     }
 }
 

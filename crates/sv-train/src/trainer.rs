@@ -317,6 +317,8 @@ impl Trainer {
             embedding_size: self.recipe.encoder.embedding_size(),
             labels: None,
             encoder: self.recipe.encoder.clone(),
+            classifier: None,
+            embedding_mean: false,
             front_end: self.front_end.clone(),
             windows: self.recipe.evaluation.windows,
             threshold: self.threshold.clone(),

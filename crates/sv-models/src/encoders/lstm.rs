@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{MOST, check_size};
 use crate::ModelError;
 
 /// Sizes and output of an LSTM encoder.
@@ -154,23 +155,11 @@ impl LstmConfig {
     /// # Errors
     /// [`ModelError::Config`]: every size at least 1, at most 32 layers and 16,384 of anything else; epsilon in [0, 1].
     pub fn validate(&self) -> Result<(), ModelError> {
-        const MOST: usize = 16_384;
-        let size = |key: &'static str, value: usize, most: usize| {
-            if (1..=most).contains(&value) {
-                Ok(())
-            } else {
-                Err(ModelError::Config {
-                    key,
-                    got: value.to_string(),
-                    need: format!("a whole number from 1 to {most}"),
-                })
-            }
-        };
-        size("encoder.bins", self.bins, MOST)?;
-        size("encoder.layers", self.layers, 32)?;
-        size("encoder.hidden", self.hidden, MOST)?;
-        size("encoder.projection", self.projection.unwrap_or(1), MOST)?;
-        size("encoder.head.size", self.embedding_size(), MOST)?;
+        check_size("encoder.bins", self.bins, MOST)?;
+        check_size("encoder.layers", self.layers, 32)?;
+        check_size("encoder.hidden", self.hidden, MOST)?;
+        check_size("encoder.projection", self.projection.unwrap_or(1), MOST)?;
+        check_size("encoder.head.size", self.embedding_size(), MOST)?;
         let Normalization::L2 { epsilon } = self.normalization;
         if !(0.0..=1.0).contains(&epsilon) {
             return Err(ModelError::Config {
