@@ -1,8 +1,12 @@
 //! Models by name, from a server on this machine that speaks as the hub does: what is downloaded, what is not, what is refused.
 
+#[path = "hub/downloads.rs"]
+mod downloads;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::data::reference_dir;
 use common::hub::{HubServer, Request, etag};
 use common::model::tiny_model;
 use sv_models::hub::{HubError, HubId, HubLimits, HubOptions, Placement, Resolve, Snapshot, Token, fetch};
@@ -125,6 +129,46 @@ fn a_model_of_the_hub_is_the_model_that_was_published_and_says_where_it_is_from(
     assert_eq!(ModelDir::load(&converted).expect("loaded").description().source, *source);
 }
 
+/// The directories of other systems, as they lie in the reference folder, and as the hub would serve them.
+#[test]
+fn a_directory_of_another_system_is_the_same_model_from_the_hub() {
+    let Some(reference) = reference_dir() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = folder.path().join("served");
+    let systems = [
+        ("ecapa_tiny", "embedding_model.ckpt", 5),
+        ("xvector_tiny", "embedding_model.ckpt", 5),
+        ("wespeaker_ecapa_tiny", "avg_model.pt", 2),
+        ("wespeaker_resnet34_tiny", "avg_model.pt", 2),
+    ];
+    for (system, _, _) in systems {
+        let there = served.join("tiny").join(system);
+        fs::create_dir_all(&there).expect("made");
+        for name in files_in(&reference.join(system)) {
+            fs::copy(reference.join(system).join(&name), there.join(&name)).expect("copied");
+        }
+        fs::write(there.join("README.md"), "not fetched").expect("written");
+    }
+    let server = HubServer::start(&served);
+    let options = HubOptions { endpoint: server.endpoint(), ..HubOptions::new(folder.path().join("cache")) };
+    for (system, weights, files) in systems {
+        let model = ModelDir::from_hub(&id(&format!("tiny/{system}")), &options).expect(system);
+        let local = ModelDir::load(&reference.join(system)).expect(system);
+        assert_eq!(model.fingerprint(), local.fingerprint(), "{system}");
+        let source = &model.description().source;
+        assert_eq!((source.files.len(), source.files[weights].len()), (files, 64), "{system}: {source:?}");
+        // `sv convert`: another directory, the same model, and where it is from.
+        let converted = folder.path().join("converted").join(system);
+        model.save(&converted).expect("written");
+        let converted = ModelDir::load(&converted).expect(system);
+        assert_eq!(
+            (converted.fingerprint(), &converted.description().source),
+            (model.fingerprint(), source),
+            "{system}"
+        );
+    }
+}
+
 #[test]
 fn a_second_load_asks_nothing_of_the_hub() {
     let (hub, first) = Hub::fetched();
@@ -184,90 +228,6 @@ fn a_file_that_changed_in_the_cache_is_refused_at_the_next_load() {
         fs::remove_file(&path).expect("removed");
         assert_eq!(fetch(&id(REPOSITORY), &options).expect("fetched again"), first);
     }
-}
-
-#[test]
-fn a_download_with_another_checksum_is_refused_and_leaves_nothing() {
-    let hub = Hub::start();
-    hub.server.set(|it| it.damaged = true);
-    let error = hub.refuses(REPOSITORY);
-    assert!(matches!(error, HubError::Checksum { .. }), "{error}");
-    let blobs = files_in(&hub.cache().join("blobs"));
-    assert!(blobs.iter().all(|name| name.len() == 40), "only the small file: {blobs:?}");
-    assert!(!hub.cache().join("refs/main").exists(), "an incomplete snapshot is not what main is");
-    hub.server.set(|it| it.damaged = false);
-    fetch(&id(REPOSITORY), &hub.options()).expect("mended");
-}
-
-#[test]
-fn a_download_that_breaks_off_goes_on_where_it_was() {
-    let hub = Hub::start();
-    hub.server.set(|it| it.cut = Some((2, 300_000)));
-    let snapshot = fetch(&id("speechbrain/ecapa"), &hub.options()).expect("downloaded");
-    assert_eq!(files_in(&snapshot.folder), ["embedding_model.ckpt", "hyperparams.yaml", "label_encoder.txt"]);
-    let requests = hub.server.requests();
-    let ranges: Vec<_> = downloads(&requests).iter().map(|request| request.header("range")).collect();
-    assert_eq!(ranges.len(), 3, "{ranges:?}");
-    assert_eq!(ranges[0], None);
-    // What was on its way when the connection broke may be lost with it, but not all of it.
-    let starts: Vec<usize> = ranges[1..].iter().map(|range| start_of(range.expect("a range"))).collect();
-    assert!(0 < starts[0] && starts[0] <= 300_000 && starts[0] < starts[1] && starts[1] <= 600_000, "{starts:?}");
-}
-
-fn start_of(range: &str) -> usize {
-    range.trim_start_matches("bytes=").trim_end_matches('-').parse().expect("a number")
-}
-
-#[test]
-fn the_next_call_goes_on_where_the_last_one_gave_up() {
-    let hub = Hub::start();
-    hub.server.set(|it| it.cut = Some((usize::MAX, 200_000)));
-    let mut options = hub.options();
-    options.limits = HubLimits { attempts: 1, ..options.limits };
-    let error = fetch(&id("speechbrain/ecapa"), &options).expect_err("broken off");
-    let HubError::Interrupted { have, need: Some(800_000), attempts: 1, .. } = error else { panic!("{error}") };
-    assert!(0 < have && have <= 200_000);
-    hub.server.set(|it| it.cut = None);
-    let _ = hub.server.requests();
-    fetch(&id("speechbrain/ecapa"), &options).expect("the rest");
-    let requests = hub.server.requests();
-    assert_eq!(downloads(&requests)[0].header("range"), Some(format!("bytes={have}-").as_str()));
-}
-
-#[test]
-fn a_server_that_knows_no_ranges_sends_the_file_again() {
-    let hub = Hub::start();
-    hub.server.set(|it| {
-        it.cut = Some((1, 300_000));
-        it.no_ranges = true;
-    });
-    let snapshot = fetch(&id("speechbrain/ecapa"), &hub.options()).expect("downloaded");
-    let served = fs::read(hub.served("speechbrain/ecapa/embedding_model.ckpt")).expect("served");
-    assert_eq!(fs::read(snapshot.folder.join("embedding_model.ckpt")).expect("fetched"), served);
-}
-
-#[test]
-fn a_part_that_is_of_another_file_is_dropped() {
-    let hub = Hub::start();
-    let served = fs::read(hub.served("speechbrain/ecapa/embedding_model.ckpt")).expect("served");
-    let blobs = hub.folder.path().join("cache/models--speechbrain--ecapa/blobs");
-    let part = blobs.join(format!("{}.incomplete", etag("embedding_model.ckpt", &served)));
-    // A wrong beginning, all of it wrong, more than all.
-    for bytes in [1_000, served.len(), served.len() + 10] {
-        let _ = fs::remove_dir_all(hub.folder.path().join("cache"));
-        fs::create_dir_all(&blobs).expect("made");
-        fs::write(&part, vec![7; bytes]).expect("written");
-        let snapshot = fetch(&id("speechbrain/ecapa"), &hub.options()).expect("downloaded");
-        assert_eq!(fs::read(snapshot.folder.join("embedding_model.ckpt")).expect("fetched"), served);
-        assert!(!part.exists());
-    }
-}
-
-#[test]
-fn a_file_of_unknown_size_is_downloaded_to_its_end() {
-    let hub = Hub::start();
-    hub.server.set(|it| it.no_sizes = true);
-    fetch(&id("speechbrain/ecapa"), &hub.options()).expect("downloaded");
 }
 
 #[test]
@@ -469,18 +429,6 @@ fn a_list_of_checksums_that_was_changed_is_refused() {
     }
     fs::write(&record, text.replace(WEIGHTS, "../../../evil")).expect("written");
     assert!(matches!(fetch(&id(REPOSITORY), &hub.offline()), Err(HubError::FileName { .. })));
-}
-
-#[test]
-fn two_at_once_download_once() {
-    let hub = Hub::start();
-    let options = hub.options();
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| fetch(&id("speechbrain/ecapa"), &options))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("no panic").expect("downloaded")).collect()
-    });
-    assert!(results.iter().all(|snapshot| *snapshot == results[0]));
-    assert_eq!(downloads(&hub.server.requests()).len(), 1);
 }
 
 #[test]
