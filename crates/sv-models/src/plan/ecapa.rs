@@ -30,6 +30,8 @@ pub(super) struct EcapaPlan {
     frame: Conv1d,
     context: PackedLinear,
     pooling: AttentivePooling,
+    /// The running mean of what is pooled, which the embedding's layer takes without it.
+    centre: Vec<f32>,
     embedding: PackedLinear,
 }
 
@@ -108,7 +110,7 @@ impl EcapaPlan {
         let sizes = Conv1dSizes { inputs: config.mfa, outputs: config.attention, kernel: 1, dilation: 1 };
         let context = columns(config.mfa, 2 * config.mfa);
 
-        let before = Affine::batch_norm(weights, "pool.norm");
+        let before = Affine::centred_batch_norm(weights, "pool.norm");
         let after = form.embedding_batch_norm().then(|| Affine::batch_norm(weights, "embedding.norm"));
         let (weight, bias) = folded(weights, "embedding", Some(&before), after.as_ref());
         Ok(Self {
@@ -118,6 +120,7 @@ impl EcapaPlan {
             blocks: config.dilations[1..].iter().enumerate().map(block).collect::<Result<_, KernelError>>()?,
             mfa: aggregation(tier, config, weights)?,
             frame: Conv1d::on_tier(tier, sizes, &frame)?,
+            centre: values("pool.norm.running_mean").to_vec(),
             context: PackedLinear::on_tier(tier, 2 * config.mfa, config.attention, &context, &[])?,
             pooling: AttentivePooling::on_tier(
                 tier,
@@ -307,6 +310,7 @@ impl Network for EcapaPlan {
         self.mfa.run(pass.with_taps_apart(size), threads)?;
         let signal = Rows::new(aggregated, mfa_stride);
         let pooled = self.pool(frames, signal, threads, [hidden, vectors], pooling)?;
+        pooled.iter_mut().zip(&self.centre).for_each(|(value, centre)| *value -= centre);
         self.embedding.apply(1, pooled, out)?;
         Ok(())
     }

@@ -28,6 +28,15 @@ impl Affine {
     }
 }
 
+impl Affine {
+    /// The same for values that the running mean was subtracted from: where it is large beside the deviation, a product with
+    /// the mean folded in would lose digits.
+    pub(super) fn centred_batch_norm(weights: &Weights, name: &str) -> Self {
+        let bias = weights.get(&format!("{name}.bias")).values.iter().map(|&value| f64::from(value));
+        Self { shift: bias.collect(), ..Self::batch_norm(weights, name) }
+    }
+}
+
 pub(super) fn narrow(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&value| value as f32).collect()
 }
