@@ -7,6 +7,9 @@ use sv_losses::{
     Labels, LossError, MarginSoftmax, Objective, ObjectiveConfig, Reduction, Setting, Softmax, SoftmaxOptions, Variant,
 };
 
+/// Makes an objective for a setting.
+type Build = dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>;
+
 /// The largest difference allowed, in absolute terms, for values and gradients; in f32 three times what PyTorch's f32 has.
 struct Limits {
     value: f64,
@@ -311,7 +314,7 @@ fn every_case_of_softmax_with_a_margin_is_the_reference() {
     let mut checked = 0;
     for case in file.names().iter().filter_map(|name| name.strip_suffix(".value")) {
         let Some((group, kind)) = case.split_once('/') else { continue };
-        let build: Box<dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>> = match (group, kind) {
+        let build: Box<Build> = match (group, kind) {
             // Not built: with it the loss is no longer the published recipe's.
             ("aam_softmax", "easy_margin") => continue,
             ("aam_softmax", "margin0") => Box::new(aam(0.0, 30.0, Beyond::Sine)),

@@ -30,7 +30,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: ModelError,
+        source: Box<ModelError>,
     },
     /// A trial list or its scores cannot be used.
     #[error(transparent)]
@@ -141,7 +141,7 @@ impl Error {
     pub(crate) fn at(self, path: &std::path::Path) -> Self {
         match self {
             Self::Audio(source) => Self::Recording { path: path.into(), source },
-            Self::Model(source) => Self::Embedding { path: path.into(), source },
+            Self::Model(source) => Self::Embedding { path: path.into(), source: Box::new(source) },
             other => other,
         }
     }

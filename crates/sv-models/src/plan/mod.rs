@@ -29,9 +29,9 @@ pub struct Plan {
 
 enum Network {
     Lstm(LstmPlan),
-    Ecapa(Each<EcapaPlan>),
-    XVector(Each<XVectorPlan>),
-    ResNet(Each<ResNetPlan>),
+    Ecapa(Box<Each<EcapaPlan>>),
+    XVector(Box<Each<XVectorPlan>>),
+    ResNet(Box<Each<ResNetPlan>>),
 }
 
 impl Plan {
@@ -50,9 +50,13 @@ impl Plan {
     pub fn on_tier(tier: Tier, config: &EncoderConfig, weights: &Weights) -> Result<Self, ModelError> {
         let network = match config {
             EncoderConfig::Lstm(lstm) => Network::Lstm(LstmPlan::new(tier, lstm, weights)?),
-            EncoderConfig::Ecapa(ecapa) => Network::Ecapa(Each::new(EcapaPlan::new(tier, ecapa, weights)?)),
-            EncoderConfig::XVector(xvector) => Network::XVector(Each::new(XVectorPlan::new(tier, xvector, weights)?)),
-            EncoderConfig::ResNet(resnet) => Network::ResNet(Each::new(ResNetPlan::new(tier, resnet, weights)?)),
+            EncoderConfig::Ecapa(ecapa) => Network::Ecapa(Box::new(Each::new(EcapaPlan::new(tier, ecapa, weights)?))),
+            EncoderConfig::XVector(xvector) => {
+                Network::XVector(Box::new(Each::new(XVectorPlan::new(tier, xvector, weights)?)))
+            }
+            EncoderConfig::ResNet(resnet) => {
+                Network::ResNet(Box::new(Each::new(ResNetPlan::new(tier, resnet, weights)?)))
+            }
         };
         Ok(Self {
             network,
