@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test stops where its scene cannot be set")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::model::{tiny_model, voice};
@@ -153,9 +154,11 @@ fn a_folder_or_file_that_is_no_model_says_what_it_is() {
 fn a_network_that_is_not_built_yet_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
-    for (tensor, network) in
-        [("seg_1.weight", "ResNet"), ("blocks.0.conv.conv.weight", "ECAPA-TDNN"), ("something.else", "something.else")]
-    {
+    for (tensor, network) in [
+        ("resnet.conv1.weight", "ResNet"),
+        ("xvector.tdnn.linear.weight", "CAM++"),
+        ("something.else", "something.else"),
+    ] {
         let value = StateTensor::from_f32(&[1], &[0.5]).unwrap();
         let state = StateDict::from_tensors("test", [(tensor.to_owned(), value)]);
         speaker_verification::models::checkpoint::write(&path, &state, &std::collections::BTreeMap::new()).unwrap();
@@ -303,7 +306,7 @@ fn tensorflow_variables() -> Vec<(String, StateTensor)> {
 #[test]
 fn a_tensorflow_checkpoint_is_the_codes_own_network() {
     let state = StateDict::from_tensors("model.ckpt", tensorflow_variables());
-    let source = Source { name: "model.ckpt".into(), revision: None, sha256: None };
+    let source = Source { name: "model.ckpt".into(), revision: None, sha256: None, files: BTreeMap::new() };
     let model = family::convert(&state, source).unwrap();
     assert_eq!(model.description().encoder.parameters(), 210_432);
     assert_eq!(model.description().front_end.name, "ge2e-tf");
@@ -338,7 +341,7 @@ fn a_tensorflow_checkpoint_with_a_layer_torn_out_is_refused() {
     let mut variables = tensorflow_variables();
     variables.retain(|(name, _)| !name.contains("cell_1/lstm_cell/bias"));
     let state = StateDict::from_tensors("model.ckpt", variables);
-    let source = Source { name: "model.ckpt".into(), revision: None, sha256: None };
+    let source = Source { name: "model.ckpt".into(), revision: None, sha256: None, files: BTreeMap::new() };
     let error = family::convert(&state, source).unwrap_err();
     assert!(matches!(&error, ModelError::MissingTensor { tensor, .. } if tensor.contains("cell_1")), "{error}");
 }

@@ -42,10 +42,17 @@ pub fn tiny_model(threshold: Option<Threshold>) -> ModelDir {
         embedding_size: encoder.embedding_size(),
         labels: None,
         encoder,
+        classifier: None,
+        embedding_mean: false,
         front_end,
         windows: Windows::resemblyzer(),
         threshold,
-        source: Source { name: "random weights of a test".into(), revision: None, sha256: None },
+        source: Source {
+            name: "random weights of a test".into(),
+            revision: None,
+            sha256: None,
+            files: BTreeMap::new(),
+        },
     };
     ModelDir::new("the test's model", description, tensors).expect("the tiny model is sound")
 }

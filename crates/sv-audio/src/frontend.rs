@@ -1,16 +1,22 @@
-//! The published front ends, every constant spelled out, and the planned form that turns recordings into features.
+//! Front ends: everything between a recording and features as plain data, and the planned form that computes them.
 
 mod extractor;
+mod normalise;
+mod pipeline;
+mod presets;
+mod steps;
+mod temporal;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
 pub use extractor::FeatureExtractor;
+pub use steps::{Cepstra, Cmn, Compression, Context, Deltas, FirstCepstrum, Level, PreEmphasis, Precision, Spectrum};
 
 use crate::mel::MelSpec;
 use crate::resample::Resampler;
-use crate::stft::{Framing, Padding, Stft, Window};
+use crate::stft::{Framing, Padding, Window};
 use crate::vad::VadChoice;
 use crate::{AudioError, Waveform};
 
@@ -36,67 +42,43 @@ pub struct FrontEnd {
     pub hop: usize,
     /// Shape of the window.
     pub window: Window,
-    /// What lies beyond the ends of the recording.
+    /// Where frames lie, and what lies beyond the ends of the recording.
     pub padding: Padding,
+    /// What spectra and energies are computed in; f64 if absent.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
     /// What is taken of each bin.
     pub spectrum: Spectrum,
     /// What happens to the level, before the VAD.
     pub level: Level,
     /// What is kept, before the features.
     pub vad: VadChoice,
+    /// What samples are multiplied by for the features: 32768 for systems that take 16-bit samples as they are. 1 if absent;
+    /// 1e-6 to 32768.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub scale: f64,
+    /// Whether each frame's mean is subtracted from it, before pre-emphasis and window; not if absent.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub remove_dc: bool,
+    /// Pre-emphasis; none if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_emphasis: Option<PreEmphasis>,
     /// The filters.
     pub mel: MelSpec,
     /// What is done to their energies.
     pub compression: Compression,
-    /// What is subtracted from the features; nothing if absent.
+    /// Cepstral coefficients in place of the filters' values; not if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cepstra: Option<Cepstra>,
+    /// Slopes over time, appended; none if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deltas: Option<Deltas>,
+    /// Neighbouring frames beside each; none if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Context>,
+    /// What is subtracted from the features, last of all; nothing if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmn: Option<Cmn>,
-}
-
-/// Mean normalisation of features over time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Cmn {
-    /// Each bin's mean over all frames of the recording.
-    Utterance,
-}
-
-/// What is taken of each bin of the transform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Spectrum {
-    /// The squared magnitude.
-    Power,
-}
-
-/// What happens to the level of a recording.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-#[non_exhaustive]
-pub enum Level {
-    /// Nothing.
-    AsIs {},
-    /// A quieter recording is raised to this level; a louder one stays as it is.
-    RaiseTo {
-        /// Root mean square of the whole recording, in dB relative to full scale (1.0): -200 to 0.
-        target_dbfs: f64,
-    },
-}
-
-/// What is done to filter energies.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-#[non_exhaustive]
-pub enum Compression {
-    /// Nothing: features are energies.
-    None {},
-    /// `log10(energy + offset)`.
-    Log10 {
-        /// Added to the energy; digital silence gives its logarithm. 1e-30 to 1.
-        offset: f64,
-    },
 }
 
 impl FrontEnd {
@@ -108,79 +90,22 @@ impl FrontEnd {
     /// See [`Self::MAX_FRAMES_PER_SECOND`].
     pub const MAX_VALUES_PER_SECOND: usize = 100_000;
 
-    /// 8 kHz, 40 logarithmic mel energies each 10 ms, as the TensorFlow implementation of GE2E computes them.
-    ///
-    /// # Source
-    /// Janghyun1230/Speaker_Verification, `data_preprocess.py` and the defaults of `configuration.py`, run on librosa 0.10 or
-    /// later (zeros beyond the ends). Its recordings come to 8 kHz by librosa's high-quality sinc, which
-    /// [`Resampler::Sharp`] stands for. It cuts pieces out of long recordings before this; that is data preparation, and no VAD.
-    #[must_use]
-    pub fn ge2e_tf() -> Self {
-        Self {
-            name: "ge2e-tf".to_owned(),
-            rate_hz: 8_000,
-            resampler: Resampler::Sharp,
-            n_fft: 512,
-            win_length: 200,
-            hop: 80,
-            window: Window::HannPeriodic,
-            padding: Padding::CentreZeros,
-            spectrum: Spectrum::Power,
-            level: Level::AsIs {},
-            vad: VadChoice::None,
-            mel: MelSpec::slaney(40, 0.0, 4_000.0),
-            compression: Compression::Log10 { offset: 1e-6 },
-            cmn: None,
-        }
-    }
-
-    /// 16 kHz, raised to -30 dB, silence cut out, 40 mel energies each 10 ms and no logarithm, as Resemblyzer's encoder takes.
-    ///
-    /// # Source
-    /// resemble-ai/Resemblyzer 0.1.4, `audio.py` and `hparams.py`, on librosa 0.10 or later (zeros beyond the ends). It
-    /// resamples by librosa's high-quality sinc, which [`Resampler::Sharp`] stands for.
-    #[must_use]
-    pub fn resemblyzer() -> Self {
-        Self {
-            name: "resemblyzer".to_owned(),
-            rate_hz: 16_000,
-            resampler: Resampler::Sharp,
-            n_fft: 400,
-            win_length: 400,
-            hop: 160,
-            window: Window::HannPeriodic,
-            padding: Padding::CentreZeros,
-            spectrum: Spectrum::Power,
-            level: Level::RaiseTo { target_dbfs: -30.0 },
-            vad: VadChoice::resemblyzer(),
-            mel: MelSpec::slaney(40, 0.0, 8_000.0),
-            compression: Compression::None {},
-            cmn: None,
-        }
-    }
-
-    /// Names of the presets.
-    #[must_use]
-    pub fn names() -> &'static [&'static str] {
-        &["ge2e-tf", "resemblyzer"]
-    }
-
-    /// The preset called `name`.
-    ///
-    /// # Errors
-    /// [`AudioError::UnknownFrontEnd`] lists the names there are.
-    pub fn by_name(name: &str) -> Result<Self, AudioError> {
-        match name {
-            "ge2e-tf" => Ok(Self::ge2e_tf()),
-            "resemblyzer" => Ok(Self::resemblyzer()),
-            _ => Err(AudioError::UnknownFrontEnd { name: name.to_owned() }),
-        }
-    }
-
     /// F, the number of features a frame.
     #[must_use]
     pub fn bins(&self) -> usize {
-        self.mel.bins
+        let base = self.cepstra.map_or(self.mel.bins, |cepstra| cepstra.count);
+        let orders = 1 + self.deltas.map_or(0, |deltas| deltas.order);
+        let frames = 1 + self.context.map_or(0, |context| context.left.saturating_add(context.right));
+        base.saturating_mul(orders).saturating_mul(frames)
+    }
+
+    /// The samples that frame 0 is computed from before any [`Deltas`] and [`Context`], from the first sample's index to past the
+    /// last's; frame t's lie `t * hop` further. Beyond the ends of a recording [`Padding`] says what is there.
+    #[must_use]
+    pub fn reach(&self) -> std::ops::Range<i64> {
+        let first = self.framing().first_sample(0);
+        let before = i64::from(matches!(self.pre_emphasis, Some(PreEmphasis::Wave { .. })));
+        first - before..first + self.win_length as i64
     }
 
     /// Refuses values that are impossible, or that would let a file ask for unbounded memory.
@@ -202,20 +127,20 @@ impl FrontEnd {
         if !(second.div_ceil(Self::MAX_FRAMES_PER_SECOND)..=second).contains(&hop) {
             return refuse("hop", format!("{hop} at {rate_hz} Hz"), "from 1 ms to 1 s of samples");
         }
-        if let Level::RaiseTo { target_dbfs } = self.level
-            && !(-200.0..=0.0).contains(&target_dbfs)
-        {
-            return refuse("level.target_dbfs", target_dbfs.to_string(), "from -200 to 0 dBFS");
+        if !(1e-6..=32_768.0).contains(&self.scale) {
+            return refuse("scale", self.scale.to_string(), "1e-6 to 32768");
         }
-        if let Compression::Log10 { offset } = self.compression
-            && !(1e-30..=1.0).contains(&offset)
-        {
-            return refuse("compression.offset", offset.to_string(), "1e-30 to 1");
-        }
+        self.level.validate()?;
+        self.pre_emphasis.map_or(Ok(()), PreEmphasis::validate)?;
+        self.compression.validate()?;
+        self.cepstra.map_or(Ok(()), |cepstra| cepstra.validate(self.mel.bins))?;
+        self.deltas.map_or(Ok(()), Deltas::validate)?;
+        self.context.map_or(Ok(()), Context::validate)?;
+        self.cmn.map_or(Ok(()), Cmn::validate)?;
         self.vad.validate()?;
         self.mel.validate(rate_hz)?;
-        if self.mel.bins * second > Self::MAX_VALUES_PER_SECOND * hop {
-            let value = format!("{} every {hop} samples at {rate_hz} Hz", self.mel.bins);
+        if self.bins().max(self.mel.bins) * second > Self::MAX_VALUES_PER_SECOND * hop {
+            let value = format!("{} every {hop} samples at {rate_hz} Hz", self.bins());
             return refuse("mel.bins", value, "such that there are at most 100000 values a second");
         }
         Ok(())
@@ -230,4 +155,16 @@ impl FrontEnd {
             padding: self.padding,
         }
     }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn is_one(value: &f64) -> bool {
+    *value == 1.0
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

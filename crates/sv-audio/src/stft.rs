@@ -1,116 +1,86 @@
 //! Frames, windows and power spectra.
 //!
-//! Transforms are in f64, as librosa's are (NumPy transforms the f64 product of samples and window): in a frame whose loudest
-//! bin is 60 dB above the quiet ones an f32 transform leaves those with three digits, which a logarithm then shows.
+//! librosa transforms in f64 (NumPy transforms the f64 product of samples and window), PyTorch in f32; in a frame whose loudest
+//! bin is 60 dB above the quiet ones an f32 transform leaves those with three digits, which a logarithm then shows. So a
+//! transform is planned in the [`Real`] that the system at hand uses.
 
-use std::f64::consts::TAU;
+mod framing;
+mod real;
+
 use std::sync::Arc;
 
 use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
-use serde::{Deserialize, Serialize};
+
+pub use framing::{Framing, Padding, Window};
+pub use real::Real;
 
 use crate::AudioError;
 
-/// Shape of the window that each frame is multiplied with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Window {
-    /// `0.5 - 0.5 cos(2 pi n / N)`: the first of N samples is 0, the last is not. librosa's `hann`.
-    HannPeriodic,
-}
-
-impl Window {
-    /// The `length` values of the window.
-    #[must_use]
-    pub fn values(self, length: usize) -> Vec<f64> {
-        match self {
-            Self::HannPeriodic => (0..length).map(|n| 0.5 - 0.5 * (TAU * n as f64 / length as f64).cos()).collect(),
-        }
-    }
-}
-
-/// What lies before the first sample and after the last, under frames whose centre is a sample.
-///
-/// Frame t is centred on sample `t * hop`, so there are `1 + n / hop` frames (`1 + (n - 1) / hop` where `n_fft` is odd).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Padding {
-    /// Zeros, as librosa pads since 0.10.
-    CentreZeros,
-    /// The recording mirrored at its first and last sample, which are not repeated; as librosa padded before 0.10. Needs more
-    /// than `n_fft / 2` samples.
-    CentreReflect,
-}
-
-/// The sizes that frame a recording.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Framing {
-    /// Points of the transform: `n_fft / 2 + 1` bins. At least 2.
-    pub n_fft: usize,
-    /// Samples under the window, 1 to `n_fft`; a shorter one stands in the middle of the frame.
-    pub win_length: usize,
-    /// Samples from one frame to the next, at least 1.
-    pub hop: usize,
-    /// Shape of the window.
-    pub window: Window,
-    /// What lies beyond the ends.
-    pub padding: Padding,
-}
-
-impl Framing {
-    /// Refuses sizes out of the ranges above.
-    pub(crate) fn check(&self) -> Result<(), AudioError> {
-        let Framing { n_fft, win_length, hop, .. } = *self;
-        let refuse = |name, value, allowed| Err(AudioError::Setting { name, value, allowed });
-        if !(2..=Stft::MAX_N_FFT).contains(&n_fft) {
-            return refuse("n_fft", n_fft.to_string(), "2 to 65536");
-        }
-        if !(1..=n_fft).contains(&win_length) {
-            return refuse("win_length", format!("{win_length} with n_fft {n_fft}"), "1 to n_fft");
-        }
-        if hop == 0 {
-            return refuse("hop", hop.to_string(), "at least 1");
-        }
-        Ok(())
-    }
-}
-
 /// A planned short-time Fourier transform. Share it between threads; each brings its own [`Workspace`].
 #[derive(Clone)]
-pub struct Stft {
+pub struct Stft<T: Real> {
     framing: Framing,
-    /// First sample under the window, counted from the frame's start.
+    conditioning: Conditioning<T>,
+    /// First sample under the window, counted from the transform's start.
     offset: usize,
-    window: Vec<f64>,
-    fft: Arc<dyn RealToComplex<f64>>,
+    window: Vec<T>,
+    fft: Arc<dyn RealToComplex<T>>,
+}
+
+/// What is done to the samples of a frame before the window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conditioning<T> {
+    /// Factor of the samples, first of all.
+    pub scale: T,
+    /// Whether the frame's mean is subtracted, second.
+    pub remove_dc: bool,
+    /// Share of the sample before that is subtracted, third; the first sample counts as its own predecessor.
+    pub pre_emphasis: T,
+    /// Whether the sum of squares is kept, after the mean is gone and before pre-emphasis.
+    pub energy: bool,
+}
+
+impl<T: Real> Conditioning<T> {
+    const NONE: Self = Self { scale: T::ZERO, remove_dc: false, pre_emphasis: T::ZERO, energy: false };
 }
 
 /// The memory that one thread transforms in.
 #[derive(Debug, Clone)]
-pub struct Workspace {
-    frame: Vec<f64>,
-    spectrum: Vec<Complex<f64>>,
-    scratch: Vec<Complex<f64>>,
-    power: Vec<f64>,
+pub struct Workspace<T: Real> {
+    /// The samples under the window, conditioned.
+    raw: Vec<T>,
+    frame: Vec<T>,
+    spectrum: Vec<Complex<T>>,
+    scratch: Vec<Complex<T>>,
+    power: Vec<T>,
+    energy: T,
 }
 
-impl Stft {
+impl<T: Real> Workspace<T> {
+    /// Sum of squares of the frame transformed last, where the conditioning asks for it.
+    pub(crate) fn energy(&self) -> T {
+        self.energy
+    }
+}
+
+impl<T: Real> Stft<T> {
     /// Plans the transform.
     ///
     /// # Errors
     /// [`AudioError::Setting`] for a size out of the range that [`Framing`] states.
     pub fn new(framing: Framing) -> Result<Self, AudioError> {
+        Self::conditioned(framing, Conditioning { scale: T::one(), ..Conditioning::NONE })
+    }
+
+    /// As [`Self::new`], of frames that are conditioned first.
+    pub(crate) fn conditioned(framing: Framing, conditioning: Conditioning<T>) -> Result<Self, AudioError> {
         framing.check()?;
         let Framing { n_fft, win_length, window, .. } = framing;
         let fft = RealFftPlanner::new().plan_fft_forward(n_fft);
-        Ok(Self { framing, offset: (n_fft - win_length) / 2, window: window.values(win_length), fft })
+        let window = window.values(win_length).into_iter().map(T::of_f64).collect();
+        Ok(Self { framing, conditioning, offset: (n_fft - win_length) / 2, window, fft })
     }
-
-    /// Largest transform that is planned.
-    pub const MAX_N_FFT: usize = 65_536;
 
     /// Number of bins of a spectrum.
     #[must_use]
@@ -121,26 +91,25 @@ impl Stft {
     /// Least number of samples that [`Self::frames`] and [`Self::power`] take.
     #[must_use]
     pub fn min_samples(&self) -> usize {
-        match self.framing.padding {
-            Padding::CentreZeros => 1,
-            Padding::CentreReflect => self.framing.n_fft / 2 + 1,
-        }
+        self.framing.min_samples()
     }
 
     /// Number of frames in `samples` samples; 0 if they are fewer than [`Self::min_samples`].
     #[must_use]
     pub fn frames(&self, samples: usize) -> usize {
-        if samples < self.min_samples() { 0 } else { 1 + (samples - self.framing.n_fft % 2) / self.framing.hop }
+        self.framing.frames(samples)
     }
 
     /// Memory to transform in; frames after the first allocate nothing.
     #[must_use]
-    pub fn workspace(&self) -> Workspace {
+    pub fn workspace(&self) -> Workspace<T> {
         Workspace {
+            raw: vec![T::ZERO; self.window.len()],
             frame: self.fft.make_input_vec(),
             spectrum: self.fft.make_output_vec(),
             scratch: self.fft.make_scratch_vec(),
-            power: vec![0.0; self.bins()],
+            power: vec![T::ZERO; self.bins()],
+            energy: T::ZERO,
         }
     }
 
@@ -148,48 +117,98 @@ impl Stft {
     ///
     /// # Panics
     /// If `frame` is not below [`Self::frames`] of these samples, or `work` is another transform's.
-    pub fn power<'w>(&self, samples: &[f32], frame: usize, work: &'w mut Workspace) -> &'w [f64] {
-        assert!(frame < self.frames(samples.len()), "frame {frame} of {}", self.frames(samples.len()));
-        let window_end = self.offset + self.window.len();
-        work.frame[..self.offset].fill(0.0); // the transform leaves its input overwritten
-        work.frame[window_end..].fill(0.0);
-        let windowed = work.frame[self.offset..window_end].iter_mut().zip(&self.window);
-
-        // The window's first sample lies at `start - before` of the recording.
-        let (start, before) = (frame * self.framing.hop + self.offset, self.framing.n_fft / 2);
-        let inside = start.checked_sub(before).and_then(|first| samples.get(first..first + self.window.len()));
-        if let Some(inside) = inside {
-            windowed.zip(inside).for_each(|((value, weight), &sample)| *value = weight * f64::from(sample));
-        } else {
-            for (k, (value, weight)) in windowed.enumerate() {
-                *value = weight * f64::from(self.beyond(samples, start + k, before));
-            }
-        }
-        self.fft
-            .process_with_scratch(&mut work.frame, &mut work.spectrum, &mut work.scratch)
-            .expect("all lengths are the plan's, as `workspace` made them");
+    pub fn power<'w>(&self, samples: &[f32], frame: usize, work: &'w mut Workspace<T>) -> &'w [T] {
+        self.transform(samples, frame, work);
         for (power, value) in work.power.iter_mut().zip(&work.spectrum) {
-            *power = value.norm_sqr();
+            *power = value.re * value.re + value.im * value.im;
         }
         &work.power
     }
 
-    /// The sample at `place - before`, which may lie beyond either end.
-    fn beyond(&self, samples: &[f32], place: usize, before: usize) -> f32 {
-        let index = match self.framing.padding {
-            Padding::CentreZeros => place.checked_sub(before),
-            Padding::CentreReflect => {
-                // More than n_fft / 2 samples: one reflection always lands inside.
-                let last = samples.len() - 1;
-                let index = place.abs_diff(before);
-                Some(if index > last { 2 * last - index } else { index })
+    /// As [`Self::power`], written to every `lanes`-th place of `powers`, beginning with `lane`.
+    pub(crate) fn power_lane<const LANES: usize>(
+        &self,
+        samples: &[f32],
+        frame: usize,
+        work: &mut Workspace<T>,
+        lane: usize,
+        powers: &mut [[T; LANES]],
+    ) {
+        self.transform(samples, frame, work);
+        for (powers, value) in powers.iter_mut().zip(&work.spectrum) {
+            powers[lane] = value.re * value.re + value.im * value.im;
+        }
+    }
+
+    fn transform(&self, samples: &[f32], frame: usize, work: &mut Workspace<T>) {
+        assert!(frame < self.frames(samples.len()), "frame {frame} of {}", self.frames(samples.len()));
+        self.gather(samples, frame, &mut work.raw);
+        self.condition(work);
+        self.fft
+            .process_with_scratch(&mut work.frame, &mut work.spectrum, &mut work.scratch)
+            .expect("all lengths are the plan's, as `workspace` made them");
+    }
+
+    /// The samples under the window of frame `frame`, scaled.
+    fn gather(&self, samples: &[f32], frame: usize, raw: &mut [T]) {
+        let scale = self.conditioning.scale;
+        let first = self.framing.first_sample(frame);
+        let inside = usize::try_from(first).ok().and_then(|first| samples.get(first..first + raw.len()));
+        if let Some(inside) = inside {
+            raw.iter_mut().zip(inside).for_each(|(value, &sample)| *value = scale * T::of_f32(sample));
+        } else {
+            for (k, value) in raw.iter_mut().enumerate() {
+                *value = scale * T::of_f32(self.framing.padding.at(samples, first + k as i64));
             }
-        };
-        index.and_then(|index| samples.get(index)).copied().unwrap_or(0.0)
+        }
+    }
+
+    /// From `raw` to the windowed frame that is transformed.
+    fn condition(&self, work: &mut Workspace<T>) {
+        let Conditioning { remove_dc, pre_emphasis, energy, .. } = self.conditioning;
+        let raw = &mut work.raw;
+        if remove_dc {
+            let mean = sum(raw, |value| value) / T::of_f64(raw.len() as f64);
+            raw.iter_mut().for_each(|value| *value = *value - mean);
+        }
+        if energy {
+            work.energy = sum(raw, |value| value * value);
+        }
+        let window_end = self.offset + self.window.len();
+        work.frame[..self.offset].fill(T::ZERO); // the transform leaves its input overwritten
+        work.frame[window_end..].fill(T::ZERO);
+        let frame = &mut work.frame[self.offset..window_end];
+        if pre_emphasis == T::ZERO {
+            for ((value, &raw), &weight) in frame.iter_mut().zip(&*raw).zip(&self.window) {
+                *value = weight * raw;
+            }
+        } else {
+            frame[0] = self.window[0] * (raw[0] - pre_emphasis * raw[0]);
+            for ((value, pair), &weight) in frame[1..].iter_mut().zip(raw.windows(2)).zip(&self.window[1..]) {
+                *value = weight * (pair[1] - pre_emphasis * pair[0]);
+            }
+        }
     }
 }
 
-impl std::fmt::Debug for Stft {
+impl Stft<f64> {
+    /// Largest transform that is planned.
+    pub const MAX_N_FFT: usize = Framing::MAX_N_FFT;
+}
+
+/// Sum of `of` over the values, in eight independent sums.
+fn sum<T: Real>(values: &[T], of: impl Fn(T) -> T) -> T {
+    let (whole, rest) = values.as_chunks::<8>();
+    let mut sums = [T::ZERO; 8];
+    for chunk in whole {
+        for lane in 0..8 {
+            sums[lane] += of(chunk[lane]);
+        }
+    }
+    sums.iter().copied().chain(rest.iter().map(|&value| of(value))).fold(T::ZERO, |total, value| total + value)
+}
+
+impl<T: Real> std::fmt::Debug for Stft<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stft").field("framing", &self.framing).finish_non_exhaustive()
     }

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::checkpoint::{Dtype, Problem};
+use crate::checkpoint::{Dtype, Problem, YamlProblem};
+use crate::labels::LabelProblem;
 
 #[cfg(feature = "train")]
 impl From<candle_core::Error> for ModelError {
@@ -32,7 +33,7 @@ pub enum ModelError {
         source: Box<candle_core::Error>,
     },
     /// A directory, pipe or device stands where a file of weights was expected.
-    #[error("{}: not a regular file; name the checkpoint file itself", .path.display())]
+    #[error("{}: not a regular file; name the file itself", .path.display())]
     NotAFile {
         /// What was named.
         path: PathBuf,
@@ -125,12 +126,67 @@ pub enum ModelError {
         index: usize,
     },
     /// A checkpoint of a known system whose network is not built yet.
-    #[error("{origin}: this is {architecture}, which is not built yet; `sv inspect` works on LSTM encoders so far")]
+    #[error(
+        "{origin}: this is {architecture}, which is not built yet; ECAPA-TDNN, x-vector, ResNet (basic blocks) and LSTM encoders are read"
+    )]
     NotBuilt {
         /// The file or directory.
         origin: String,
         /// What it holds.
         architecture: &'static str,
+    },
+    /// A checkpoint whose network is another than the file beside it says.
+    #[error("{}: this looks like {found}, but {by} says {expected}; do the two belong together?", .file.display())]
+    OtherArchitecture {
+        /// The checkpoint.
+        file: PathBuf,
+        /// What its tensors look like.
+        found: &'static str,
+        /// What they should be.
+        expected: String,
+        /// The file that says so.
+        by: &'static str,
+    },
+    /// A directory of a known system lacks a file.
+    #[error("{}: {system} has a file {file}, which is not there; fetch it, or the whole directory, again", .folder.display())]
+    MissingFile {
+        /// The directory.
+        folder: PathBuf,
+        /// The file.
+        file: &'static str,
+        /// What the directory is.
+        system: &'static str,
+    },
+    /// A YAML file of a foreign model could not be read as data.
+    #[error("{}: {problem}", .path.display())]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        problem: YamlProblem,
+    },
+    /// A foreign model is set up otherwise than its tensors, or than any known model of its family.
+    #[error("{}: `{key}` is {got}; it must be {need}", .path.display())]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// The key, from the outermost inward.
+        key: String,
+        /// Its value.
+        got: String,
+        /// What it may be.
+        need: String,
+    },
+    /// A tensor has values that nothing here can use.
+    #[error("{file}: tensor {tensor:?} must hold {need}")]
+    TensorValues {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// What it may hold.
+        need: &'static str,
     },
     /// A network that is embedded with but not trained here.
     #[error("{architecture} is not trained by this version; train an LSTM encoder, or convert a checkpoint of it")]
@@ -139,7 +195,7 @@ pub enum ModelError {
         architecture: &'static str,
     },
     /// A checkpoint whose tensors belong to no known system.
-    #[error("{file}: its tensors ({}, ...) belong to no known speaker encoder; Resemblyzer's and the GE2E TensorFlow code's are read", .names.join(", "))]
+    #[error("{file}: its tensors ({}, ...) belong to no known speaker encoder; SpeechBrain's, WeSpeaker's, TaoRuijie's, Resemblyzer's and the GE2E TensorFlow code's are read", .names.join(", "))]
     UnknownArchitecture {
         /// The checkpoint.
         file: String,
@@ -151,6 +207,16 @@ pub enum ModelError {
     NotAModelDirectory {
         /// The directory.
         path: PathBuf,
+    },
+    /// A text file that is far longer than any of its kind.
+    #[error("{}: {bytes} bytes; at most {limit} are read of such a file", .path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// How much is read.
+        limit: u64,
     },
     /// `model.toml` is not what it should be.
     #[error("{}: {message}", .path.display())]
@@ -215,6 +281,23 @@ pub enum ModelError {
         frames: usize,
         /// The lengths given.
         got: Vec<usize>,
+    },
+    /// A classifier was given an embedding of another size.
+    #[error("an embedding of {got} values; the model's classifier takes {need}; is it another model's?")]
+    EmbeddingSize {
+        /// Its number of values.
+        got: usize,
+        /// The classifier's.
+        need: usize,
+    },
+    /// A list of labels that does not fit its classifier.
+    #[error("{}: {problem}", .path.display())]
+    Labels {
+        /// The list.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        problem: LabelProblem,
     },
     /// A value of an embedding is NaN or infinite.
     #[error("value {index} of the embedding is {value}; the recording or the model is far out of range")]

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+mod classifier;
 mod embedding;
 mod encoder;
 pub mod encoders;
 mod error;
+mod labels;
 mod model_dir;
 mod plan;
 pub mod reference;
@@ -13,9 +15,11 @@ pub mod reference;
 pub mod train;
 pub mod weights;
 
+pub use classifier::{Classification, Classifier, ClassifierConfig};
 pub use embedding::{Embedding, Fingerprint};
 pub use encoder::EncoderConfig;
 pub use error::ModelError;
+pub use labels::LabelProblem;
 pub use model_dir::{Description, FORMAT, ModelDir, Source, parse_card};
 pub use plan::Plan;
 /// The worker threads that plans run on: bounded once, by a binary.

@@ -16,13 +16,16 @@ use sv_metrics::Threshold;
 
 use crate::checkpoint::{StateDict, StateTensor, write, write_whole};
 use crate::weights::{Weight, Weights};
-use crate::{EncoderConfig, Fingerprint, ModelError};
+use crate::{Classifier, ClassifierConfig, EncoderConfig, Fingerprint, ModelError, labels};
 
 /// The version of `model.toml` that this crate writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
 
 const CARD: &str = "model.toml";
 const WEIGHTS: &str = "weights.safetensors";
+const LABELS: &str = "labels.txt";
+/// Name of the tensor that holds the mean of many speakers' embeddings.
+pub(crate) const EMBEDDING_MEAN: &str = "embedding_mean";
 
 /// Where a model's weights came from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,10 @@ pub struct Source {
     /// SHA-256 of the original file, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// For several files, or a repository of the hub: each file's checksum in hexadecimal, the hub's ETag. SHA-256 has 64 digits;
+    /// git's SHA-1, of `blob SIZE\0` and the bytes, has 40.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 /// What a model is, but for its weights: the content of `model.toml`.
@@ -49,6 +56,12 @@ pub struct Description {
     pub labels: Option<String>,
     /// The network and its sizes.
     pub encoder: EncoderConfig,
+    /// What tells the training's speakers apart, by an embedding; absent in most models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<ClassifierConfig>,
+    /// Whether the weights hold `embedding_mean` (D): the mean of many speakers' embeddings, which a caller may subtract.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub embedding_mean: bool,
     /// How a recording becomes features, with every constant.
     pub front_end: FrontEnd,
     /// Which pieces of an utterance are embedded, before their mean is taken.
@@ -65,6 +78,8 @@ pub struct Description {
 pub struct ModelDir {
     description: Description,
     weights: Weights,
+    classifier: Option<Classifier>,
+    embedding_mean: Option<Vec<f32>>,
     fingerprint: Fingerprint,
 }
 
@@ -78,15 +93,52 @@ struct Card {
 }
 
 impl ModelDir {
-    /// Joins a description and `tensors` (our names). `origin` names them in errors.
+    /// Joins a description and `tensors` (our names; a classifier's begin with [`Classifier::PREFIX`]). `origin` names them in
+    /// errors.
     ///
     /// # Errors
     /// [`ModelError::Config`] for sizes that do not fit together or cannot be; those of [`Weights::new`] for tensors.
-    pub fn new(origin: &str, description: Description, tensors: BTreeMap<String, Weight>) -> Result<Self, ModelError> {
+    pub fn new(
+        origin: &str,
+        description: Description,
+        mut tensors: BTreeMap<String, Weight>,
+    ) -> Result<Self, ModelError> {
         description.validate()?;
-        let weights = Weights::new(origin, &description.encoder, tensors)?;
+        let encoder = &description.encoder;
+        let mut embedding_mean = None;
+        if description.embedding_mean {
+            let shapes = [(EMBEDDING_MEAN.to_owned(), vec![encoder.embedding_size()])].into();
+            let tensor = tensors.remove_entry(EMBEDDING_MEAN).into_iter().collect();
+            let mean = Weights::exactly(origin, &shapes, tensor)?;
+            embedding_mean = Some(mean.get(EMBEDDING_MEAN).values.clone());
+        }
+        let mut classifier = None;
+        if let Some(config) = description.classifier {
+            let is_its = |name: &String, _: &mut Weight| name.starts_with(Classifier::PREFIX);
+            let its: BTreeMap<_, _> = tensors.extract_if(.., is_its).collect();
+            let unprefixed =
+                its.into_iter().map(|(name, weight)| (name[Classifier::PREFIX.len()..].to_owned(), weight));
+            let weights = Weights::exactly(origin, &config.tensors(encoder.embedding_size()), unprefixed.collect())?;
+            classifier = Some(Classifier::new(config, encoder, weights));
+        }
+        let weights = Weights::new(origin, encoder, tensors)?;
         let fingerprint = fingerprint(&description, &weights);
-        Ok(Self { description, weights, fingerprint })
+        Ok(Self { description, weights, classifier, embedding_mean, fingerprint })
+    }
+
+    /// The same model with a name for each class of its classifier; `path` is where they came from.
+    ///
+    /// # Errors
+    /// [`ModelError::Labels`] if there are more or fewer than classes (or there is no classifier), or one could not be kept on a
+    /// line of its own.
+    pub fn with_labels(mut self, path: &Path, labels: Vec<String>) -> Result<Self, ModelError> {
+        let classes = self.classifier.as_ref().map_or(0, |classifier| classifier.config().classes());
+        labels::check(&labels, classes).map_err(|problem| ModelError::Labels { path: path.into(), problem })?;
+        if let Some(classifier) = &mut self.classifier {
+            classifier.set_labels(labels);
+            self.description.labels.get_or_insert_with(|| LABELS.into());
+        }
+        Ok(self)
     }
 
     /// Loads a model: a directory of ours, or a foreign checkpoint, which is converted in memory.
@@ -98,16 +150,12 @@ impl ModelDir {
         if !kind.is_dir() {
             return crate::checkpoint::family::load(path);
         }
-        if path.join(CARD).is_file() {
-            Self::load_own(path)
-        } else {
-            Err(crate::checkpoint::family::refuse_directory(path))
-        }
+        if path.join(CARD).is_file() { Self::load_own(path) } else { crate::checkpoint::family::load_directory(path) }
     }
 
     fn load_own(folder: &Path) -> Result<Self, ModelError> {
         let card_path = folder.join(CARD);
-        let text = read_text(&card_path)?;
+        let text = read_text(&card_path, LARGEST_CARD)?;
         let (claimed, description) = parse_card(&card_path, &text)?;
         let weights_path = folder.join(WEIGHTS);
         let state = StateDict::read(&weights_path)?;
@@ -120,7 +168,14 @@ impl ModelDir {
         if claimed != found {
             return Err(ModelError::Fingerprint { path: card_path, claimed, found });
         }
-        Ok(model)
+        match &model.description.labels {
+            None => Ok(model),
+            Some(name) => {
+                let path = folder.join(name);
+                let labels = read_text(&path, LARGEST_LABELS)?.lines().map(str::to_owned).collect();
+                model.with_labels(&path, labels)
+            }
+        }
     }
 
     /// Writes the model into `folder`, which is made if need be. Each file is written beside its place and renamed, the
@@ -133,9 +188,20 @@ impl ModelDir {
         let tensor = |(name, weight): (&str, &Weight)| {
             Ok((name.to_owned(), StateTensor::from_f32(&weight.shape, &weight.values)?))
         };
-        let tensors = self.weights.iter().map(tensor).collect::<Result<Vec<_>, ModelError>>()?;
+        let mut tensors = self.weights.iter().map(tensor).collect::<Result<Vec<_>, ModelError>>()?;
+        for (name, weight) in self.classifier.iter().flat_map(|classifier| classifier.weights().iter()) {
+            let name = format!("{}{name}", Classifier::PREFIX);
+            tensors.push((name, StateTensor::from_f32(&weight.shape, &weight.values)?));
+        }
+        if let Some(mean) = &self.embedding_mean {
+            tensors.push((EMBEDDING_MEAN.into(), StateTensor::from_f32(&[mean.len()], mean)?));
+        }
         let path = folder.join(WEIGHTS);
         write(&path, &StateDict::from_tensors(WEIGHTS, tensors), &BTreeMap::new())?;
+        if let (Some(name), Some(labels)) = (&self.description.labels, self.labels()) {
+            let lines: String = labels.iter().flat_map(|label| [label, "\n"]).collect();
+            write_whole(&folder.join(name), |out| out.write_all(lines.as_bytes()))?;
+        }
         let card = self.card()?;
         write_whole(&folder.join(CARD), |out| out.write_all(card.as_bytes()))
     }
@@ -158,13 +224,31 @@ impl ModelDir {
         &self.description
     }
 
-    /// Its tensors.
+    /// The tensors of its encoder.
     #[must_use]
     pub fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    /// SHA-256 over encoder, front end and tensors; the same for an original and its conversion.
+    /// What tells the training's speakers apart, where the model has it.
+    #[must_use]
+    pub fn classifier(&self) -> Option<&Classifier> {
+        self.classifier.as_ref()
+    }
+
+    /// The names of the classifier's classes, in their order.
+    #[must_use]
+    pub fn labels(&self) -> Option<&[String]> {
+        self.classifier.as_ref()?.labels()
+    }
+
+    /// The mean of many speakers' embeddings (D), where the model has it.
+    #[must_use]
+    pub fn embedding_mean(&self) -> Option<&[f32]> {
+        self.embedding_mean.as_deref()
+    }
+
+    /// SHA-256 over encoder, front end and the encoder's tensors; the same for an original and its conversion.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
@@ -183,6 +267,9 @@ impl Description {
         self.encoder.validate()?;
         self.front_end.validate()?;
         self.windows.validate()?;
+        if let Some(classifier) = &self.classifier {
+            classifier.validate()?;
+        }
         let sizes = |key, got: usize, need: usize, of: &str| {
             if got == need {
                 Ok(())
@@ -201,22 +288,32 @@ impl Description {
                 need: "the name of a file beside model.toml".into(),
             });
         }
+        if self.labels.is_some() && self.classifier.is_none() {
+            return Err(ModelError::Config {
+                key: "labels",
+                got: "given".into(),
+                need: "left out where there is no classifier".into(),
+            });
+        }
         Ok(())
     }
 }
 
 /// The largest `model.toml` that is read: real ones take 2 KiB.
 const LARGEST_CARD: u64 = 1 << 20;
+/// The largest list of labels that is read: one of 7,205 speakers takes 56 KiB.
+pub(crate) const LARGEST_LABELS: u64 = 16 << 20;
 
-fn read_text(path: &Path) -> Result<String, ModelError> {
-    let bytes = fs::metadata(path).map_err(|source| ModelError::Read { path: path.into(), source })?.len();
-    if bytes > LARGEST_CARD {
-        return Err(ModelError::Card {
-            path: path.into(),
-            message: format!("{bytes} bytes; at most {LARGEST_CARD} are read"),
-        });
+pub(crate) fn read_text(path: &Path, largest: u64) -> Result<String, ModelError> {
+    let unreadable = |source| ModelError::Read { path: path.into(), source };
+    let about = fs::metadata(path).map_err(unreadable)?;
+    if !about.is_file() {
+        return Err(ModelError::NotAFile { path: path.into() });
     }
-    fs::read_to_string(path).map_err(|source| ModelError::Read { path: path.into(), source })
+    if about.len() > largest {
+        return Err(ModelError::TooLong { path: path.into(), bytes: about.len(), limit: largest });
+    }
+    fs::read_to_string(path).map_err(unreadable)
 }
 
 /// Parses `model.toml`: the fingerprint it claims, and the description.

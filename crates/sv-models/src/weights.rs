@@ -13,7 +13,8 @@ pub struct Weight {
     pub values: Vec<f32>,
 }
 
-/// All tensors of a network: exactly those that its [`EncoderConfig`] lists, each of the right shape and finite.
+/// All tensors of a network: exactly those that its [`EncoderConfig`] (or classifier) lists, each of the right shape and
+/// finite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights(BTreeMap<String, Weight>);
 
@@ -24,8 +25,16 @@ impl Weights {
     /// [`ModelError::MissingTensor`], [`ModelError::UnexpectedTensor`], [`ModelError::TensorShape`] and
     /// [`ModelError::TensorNotFinite`] name the tensor; `origin` says where it came from.
     pub fn new(origin: &str, config: &EncoderConfig, tensors: BTreeMap<String, Weight>) -> Result<Self, ModelError> {
-        let expected = config.tensors();
-        for (name, shape) in &expected {
+        Self::exactly(origin, &config.tensors(), tensors)
+    }
+
+    /// Takes `tensors`, which must be those that `expected` lists; errors as [`Self::new`].
+    pub(crate) fn exactly(
+        origin: &str,
+        expected: &BTreeMap<String, Vec<usize>>,
+        tensors: BTreeMap<String, Weight>,
+    ) -> Result<Self, ModelError> {
+        for (name, shape) in expected {
             let Some(weight) = tensors.get(name) else {
                 return Err(ModelError::MissingTensor {
                     file: origin.into(),

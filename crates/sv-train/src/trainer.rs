@@ -317,6 +317,8 @@ impl Trainer {
             embedding_size: self.recipe.encoder.embedding_size(),
             labels: None,
             encoder: self.recipe.encoder.clone(),
+            classifier: None,
+            embedding_mean: false,
             front_end: self.front_end.clone(),
             windows: self.recipe.evaluation.windows,
             threshold: self.threshold.clone(),
@@ -324,6 +326,7 @@ impl Trainer {
                 name: format!("trained by the recipe {} with seed {}", self.recipe.name, self.recipe.seed),
                 revision: Some(format!("step {} of {}", self.step, self.recipe.steps)),
                 sha256: None,
+                files: BTreeMap::new(),
             },
         };
         let weights = self.encoder.weights()?;

@@ -3,12 +3,10 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ndarray::Array2;
-
-use super::{AudioError, Cmn, Compression, FrontEnd, Level, Stft, VadChoice, Waveform};
+use super::pipeline::Pipeline;
+use super::{AudioError, FrontEnd, Level, VadChoice, Waveform};
 use crate::Features;
 use crate::level::raise_to_dbfs;
-use crate::mel::MelBank;
 use crate::resample::ResamplePlan;
 use crate::windows::{Extent, WindowPlan, Windows};
 
@@ -24,8 +22,7 @@ pub struct FeatureExtractor(Arc<Planned>);
 #[derive(Debug)]
 struct Planned {
     front_end: FrontEnd,
-    stft: Stft,
-    mel: MelBank,
+    pipeline: Pipeline,
     /// Resampling depends on the recording's rate, so these are planned when it is met.
     resampling: Mutex<Vec<Arc<ResamplePlan>>>,
 }
@@ -41,8 +38,7 @@ impl FeatureExtractor {
     pub fn new(front_end: &FrontEnd) -> Result<Self, AudioError> {
         front_end.validate()?;
         Ok(Self(Arc::new(Planned {
-            stft: Stft::new(front_end.framing())?,
-            mel: MelBank::new(&front_end.mel, front_end.n_fft, front_end.rate_hz)?,
+            pipeline: Pipeline::new(front_end)?,
             resampling: Mutex::default(),
             front_end: front_end.clone(),
         })))
@@ -57,13 +53,13 @@ impl FeatureExtractor {
     /// Least number of samples, at the front end's rate, that [`Self::features`] takes.
     #[must_use]
     pub fn min_samples(&self) -> usize {
-        self.0.stft.min_samples()
+        self.0.pipeline.min_samples()
     }
 
     /// Number of frames that `samples` samples at the front end's rate give; 0 if they are too few.
     #[must_use]
     pub fn frames(&self, samples: usize) -> usize {
-        self.0.stft.frames(samples)
+        self.0.pipeline.frames(samples)
     }
 
     /// The recording as the features want it: at the front end's rate, its level set, its silences cut out where the front end
@@ -82,7 +78,7 @@ impl FeatureExtractor {
     /// [`AudioError::WrongRate`] unless it is at the front end's rate; [`AudioError::TooShort`] below [`Self::min_samples`];
     /// [`AudioError::TooLoud`] beyond [`Self::MAX_SAMPLE`], where powers could overflow.
     pub fn features(&self, wave: &Waveform) -> Result<Features, AudioError> {
-        let Planned { front_end, stft, mel, .. } = &*self.0;
+        let Planned { front_end, pipeline, .. } = &*self.0;
         let (samples, rate_hz, need_hz) = (wave.samples(), wave.rate_hz(), front_end.rate_hz);
         if rate_hz != need_hz {
             return Err(AudioError::WrongRate { rate_hz, need_hz });
@@ -94,16 +90,15 @@ impl FeatureExtractor {
             return Err(AudioError::TooLoud { index, value: samples[index] });
         }
 
-        let mut features = Array2::zeros((stft.frames(samples.len()), mel.bins()));
-        let mut work = stft.workspace();
-        for (frame, mut row) in features.outer_iter_mut().enumerate() {
-            let power = stft.power(samples, frame, &mut work);
-            for (value, energy) in row.iter_mut().zip(mel.energies(power)) {
-                *value = front_end.compression.apply(energy) as f32;
-            }
+        let mut features = pipeline.features(samples);
+        if let Some(deltas) = front_end.deltas {
+            features = deltas.append(&features);
         }
-        if front_end.cmn == Some(Cmn::Utterance) {
-            subtract_means(&mut features);
+        if let Some(context) = front_end.context {
+            features = context.gather(&features);
+        }
+        if let Some(cmn) = front_end.cmn {
+            cmn.apply(&mut features);
         }
         Ok(Features::new(features))
     }
@@ -174,23 +169,5 @@ impl FeatureExtractor {
         }
         kept.push(Arc::clone(&plan));
         Ok(plan)
-    }
-}
-
-/// Subtracts each column's mean, summed in f64.
-fn subtract_means(features: &mut Array2<f32>) {
-    let frames = features.nrows() as f64;
-    for mut column in features.columns_mut() {
-        let mean = column.iter().map(|&value| f64::from(value)).sum::<f64>() / frames;
-        column.mapv_inplace(|value| (f64::from(value) - mean) as f32);
-    }
-}
-
-impl Compression {
-    fn apply(self, energy: f64) -> f64 {
-        match self {
-            Self::None {} => energy,
-            Self::Log10 { offset } => (energy + offset).log10(),
-        }
     }
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn refused(spec: MelSpec) -> &'static str {
-    match MelBank::new(&spec, 512, 8_000) {
+    match MelBank::<f64>::new(&spec, 512, 8_000) {
         Err(AudioError::Setting { name, .. }) => name,
         other => panic!("{other:?}"),
     }
@@ -20,7 +20,7 @@ fn slaney_is_linear_to_1_khz_and_logarithmic_above() {
 #[test]
 fn the_8_khz_bank_has_the_sum_and_peak_of_librosas() {
     // SPECS 1.2: sum 2.55943, largest weight 0.0173842.
-    let bank = MelBank::new(&MelSpec::slaney(40, 0.0, 4_000.0), 512, 8_000).unwrap();
+    let bank = MelBank::<f64>::new(&MelSpec::slaney(40, 0.0, 4_000.0), 512, 8_000).unwrap();
     let weights: Vec<f64> = bank.dense(257).concat();
     assert!((weights.iter().sum::<f64>() - 2.559_43).abs() < 5e-6);
     assert!((weights.iter().fold(0.0_f64, |most, &weight| most.max(weight)) - 0.017_384_2).abs() < 5e-8);
@@ -29,7 +29,7 @@ fn the_8_khz_bank_has_the_sum_and_peak_of_librosas() {
 #[test]
 fn a_filter_between_two_bins_gives_zero() {
     // Bins lie 1000 Hz apart, the filters end at 500 Hz: none holds a bin.
-    let bank = MelBank::new(&MelSpec::slaney(3, 10.0, 500.0), 8, 8_000).unwrap();
+    let bank = MelBank::<f64>::new(&MelSpec::slaney(3, 10.0, 500.0), 8, 8_000).unwrap();
     assert_eq!(bank.energies(&[1.0; 5]).collect::<Vec<_>>(), [0.0; 3]);
 }
 
@@ -56,7 +56,7 @@ proptest! {
         bins in 1_usize..60, n_fft in 2_usize..300, low in 0.0_f64..3_000.0, width in 1.0_f64..1_000.0, seed in any::<u64>()
     ) {
         let spec = MelSpec::slaney(bins, low, low + width);
-        let bank = MelBank::new(&spec, n_fft, 8_000).unwrap();
+        let bank = MelBank::<f64>::new(&spec, n_fft, 8_000).unwrap();
         let (first, last) = (spec.scale.mel(low), spec.scale.mel(low + width));
         let edge = |i: usize| spec.scale.hz(first + (last - first) * i as f64 / (bins + 1) as f64);
         let power: Vec<f64> = (0..=n_fft / 2).map(|k| ((seed % 97) as f64 + k as f64).sin().abs()).collect();

@@ -1,3 +1,5 @@
+use std::f64::consts::TAU;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -41,7 +43,7 @@ fn a_periodic_hann_window_begins_at_zero_and_does_not_end_there() {
 #[test]
 fn an_impulse_under_the_centre_of_a_frame_has_a_flat_spectrum() {
     // Frame 1 is centred on sample 2, where the window of 4 is 1.
-    let stft = Stft::new(framing(8, 4, 2, Padding::CentreZeros)).unwrap();
+    let stft = Stft::<f64>::new(framing(8, 4, 2, Padding::CentreZeros)).unwrap();
     let power = stft.power(&[0.0, 0.0, 3.0], 1, &mut stft.workspace()).to_vec();
     assert_eq!(power.len(), 5);
     assert!(power.iter().all(|p| (p - 9.0).abs() < 1e-12));
@@ -49,7 +51,7 @@ fn an_impulse_under_the_centre_of_a_frame_has_a_flat_spectrum() {
 
 #[test]
 fn sizes_out_of_range_are_named() {
-    let refused = |framing| match Stft::new(framing) {
+    let refused = |framing| match Stft::<f64>::new(framing) {
         Err(AudioError::Setting { name, .. }) => name,
         other => panic!("{other:?}"),
     };
@@ -63,9 +65,9 @@ fn sizes_out_of_range_are_named() {
 
 #[test]
 fn too_few_samples_give_no_frame() {
-    let zeros = Stft::new(framing(8, 8, 4, Padding::CentreZeros)).unwrap();
+    let zeros = Stft::<f64>::new(framing(8, 8, 4, Padding::CentreZeros)).unwrap();
     assert_eq!((zeros.frames(0), zeros.frames(1), zeros.frames(3), zeros.frames(4)), (0, 1, 1, 2));
-    let reflect = Stft::new(framing(8, 8, 4, Padding::CentreReflect)).unwrap();
+    let reflect = Stft::<f64>::new(framing(8, 8, 4, Padding::CentreReflect)).unwrap();
     assert_eq!((reflect.min_samples(), reflect.frames(4), reflect.frames(5)), (5, 0, 2));
 }
 
@@ -78,7 +80,7 @@ proptest! {
         reflect in any::<bool>(),
     ) {
         let framing = framing(n_fft, win_length, hop, if reflect { Padding::CentreReflect } else { Padding::CentreZeros });
-        let stft = Stft::new(framing).unwrap();
+        let stft = Stft::<f64>::new(framing).unwrap();
         prop_assume!(samples.len() >= stft.min_samples());
         let expected = plain(&samples, framing);
         prop_assert_eq!(stft.frames(samples.len()), expected.len());

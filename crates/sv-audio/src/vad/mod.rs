@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::{AudioError, Waveform};
 
 pub mod energy;
+pub mod kaldi;
 pub mod librosa;
 pub mod smoothing;
 #[cfg(feature = "vad-webrtc")]
 pub mod webrtc;
 
 pub use energy::EnergyVad;
+pub use kaldi::KaldiVad;
 
 /// How a front end finds the speech.
 ///

@@ -39,6 +39,7 @@ mod source;
 mod state_dict;
 mod tensor;
 mod write;
+mod yaml;
 #[cfg(feature = "pth")]
 mod zip;
 
@@ -47,6 +48,7 @@ pub use problem::Problem;
 pub use state_dict::{Format, Scalar, StateDict};
 pub use tensor::StateTensor;
 pub use write::{write, write_whole};
+pub use yaml::YamlProblem;
 
 use source::Source;
 
