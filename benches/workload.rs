@@ -53,6 +53,17 @@ pub fn noise(seed: u64, length: usize, scale: f32) -> Vec<f32> {
     (0..length as u64).map(value).collect()
 }
 
+/// Frames and bins that an ECAPA-TDNN embeds in `cargo xtask bench --ecapa`: three seconds.
+pub const ECAPA_FRAMES: usize = 301;
+/// See [`ECAPA_FRAMES`].
+pub const ECAPA_BINS: usize = 80;
+
+/// Their values, (frames, bins): seed 7, magnitude up to 4.
+#[must_use]
+pub fn ecapa_frames() -> Vec<f32> {
+    noise(7, ECAPA_FRAMES * ECAPA_BINS, 4.0)
+}
+
 /// The layers and frames of a case, and what its steps need.
 #[derive(Debug)]
 pub struct Step {

@@ -1,6 +1,7 @@
-//! Ours against Resemblyzer on the same lists, or against PyTorch in training (`training.rs`), in the same run, with the
-//! same threads; medians of interleaved runs.
+//! Ours against Resemblyzer on the same lists, against PyTorch in training (`training.rs`), or against onnxruntime on one window
+//! (`ecapa.rs`), in the same run, with the same threads; medians of interleaved runs.
 
+pub(crate) mod ecapa;
 pub(crate) mod page;
 mod peer;
 pub(crate) mod training;
@@ -21,14 +22,18 @@ pub(crate) struct Arguments {
     /// Training steps against PyTorch, instead of embedding against Resemblyzer
     #[arg(long)]
     training: bool,
-    /// A Python with torch, and for embedding Resemblyzer and soundfile; without it only ours is timed
+    /// An ECAPA-TDNN of SpeechBrain's directory DIR against onnxruntime, with one thread and with --threads
+    #[arg(long, value_name = "DIR", conflicts_with = "training")]
+    ecapa: Option<PathBuf>,
+    /// A Python with torch, for embedding Resemblyzer and soundfile, for --ecapa speechbrain, onnx and onnxruntime; without it only
+    /// ours is timed
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
-    /// The folder of recordings and trial lists; not for --training
-    #[arg(long, env = "SV_DATA", required_unless_present = "training")]
+    /// The folder of recordings and trial lists; not for --training or --ecapa
+    #[arg(long, env = "SV_DATA", required_unless_present_any = ["training", "ecapa"])]
     data: Option<PathBuf>,
-    /// The folder with resemblyzer_pretrained.pt; not for --training
-    #[arg(long, env = "SV_REFERENCE", required_unless_present = "training")]
+    /// The folder with resemblyzer_pretrained.pt; not for --training or --ecapa
+    #[arg(long, env = "SV_REFERENCE", required_unless_present_any = ["training", "ecapa"])]
     reference: Option<PathBuf>,
     /// Runs of each side
     #[arg(long, default_value_t = 5)]
@@ -36,11 +41,11 @@ pub(crate) struct Arguments {
     /// Threads of each side
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Name of the run: docs/results/NAME.json; left out, `bench`, or `training` for --training
+    /// Name of the run: docs/results/NAME.json; left out, `bench`, or `training` or `ecapa`
     #[arg(long)]
     name: Option<String>,
-    /// What else the machine does meanwhile, for the page; only with --training
-    #[arg(long, value_name = "TEXT", requires = "training")]
+    /// What else the machine does meanwhile, for the page; only with --training or --ecapa
+    #[arg(long, value_name = "TEXT")]
     beside: Option<String>,
     /// Trial lists whose files are embedded
     #[arg(
@@ -86,7 +91,9 @@ pub(crate) struct StartUp {
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     ensure!(arguments.runs > 0, "--runs 0 measures nothing");
     speaker_verification::models::pool::limit(arguments.threads)?;
-    let (name, results) = if arguments.training {
+    let (name, results) = if let Some(model) = &arguments.ecapa {
+        ("ecapa", crate::results::Results::Ecapa(ecapa::run(root, arguments, model)?))
+    } else if arguments.training {
         ("training", crate::results::Results::TrainingSteps(training::run(root, arguments)?))
     } else {
         ("bench", crate::results::Results::Embedding(embedding(root, arguments)?))

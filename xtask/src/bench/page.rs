@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Results, training};
+use super::{Results, ecapa, training};
 use crate::results::row;
 
 pub(crate) fn section(page: &mut String, results: &Results) -> anyhow::Result<()> {
@@ -39,6 +39,57 @@ pub(crate) fn section(page: &mut String, results: &Results) -> anyhow::Result<()
             start.sv_verify,
             start.import_resemblyzer,
             start.sv_verify / start.import_resemblyzer
+        )?;
+    }
+    Ok(())
+}
+
+/// The section about one window through an ECAPA-TDNN.
+pub(crate) fn ecapa_section(page: &mut String, results: &ecapa::Results) -> anyhow::Result<()> {
+    writeln!(page, "\n## Speed of ECAPA-TDNN, 1024 channels, {} frames\n", results.frames)?;
+    write!(page, "{}", results.machine)?;
+    if let Some(beside) = &results.beside {
+        write!(page, " ({beside})")?;
+    }
+    writeln!(
+        page,
+        ". One window at a time, {} interleaved runs, medians. The peer is onnxruntime{} with the same network, exported from \
+         SpeechBrain with opset 14 and a fixed length, without its lengths input. Memory is the most that the process had \
+         resident, reading and packing of the model included. In brackets: the most of onnxruntime's time. Made by `cargo xtask \
+         bench --ecapa DIR --peers PYTHON`.\n",
+        results.runs,
+        results.onnxruntime.as_ref().map_or(String::new(), |version| format!(" {version}")),
+    )?;
+    let head = [
+        "threads",
+        "ours, ms",
+        "onnxruntime, ms",
+        "ratio",
+        "fastest, ours",
+        "fastest, onnxruntime",
+        "memory, ours, MiB",
+        "memory, onnxruntime, MiB",
+        "cosine",
+    ];
+    row(page, &head.map(String::from))?;
+    row(page, &head.map(|_| "---".to_owned()))?;
+    let milliseconds = |value: Option<f64>| value.map_or("-".into(), |value| format!("{:.1}", 1e3 * value));
+    let mebibytes = |value: Option<u64>| value.map_or("-".into(), |value| (value / 1024).to_string());
+    for case in &results.cases {
+        let ratio = |theirs: f64| format!("{:.2} (at most {:.1})", case.ours / theirs, case.most_of_onnxruntime);
+        row(
+            page,
+            &[
+                case.threads.to_string(),
+                milliseconds(Some(case.ours)),
+                milliseconds(case.onnxruntime),
+                case.onnxruntime.map_or("-".into(), ratio),
+                milliseconds(Some(case.ours_fastest)),
+                milliseconds(case.onnxruntime_fastest),
+                mebibytes(case.ours_peak_kib),
+                mebibytes(case.onnxruntime_peak_kib),
+                case.cosine.map_or("-".into(), |cosine| format!("{cosine:.6}")),
+            ],
         )?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! A process that says `ready`, then answers each line of questions with a line of JSON: what ours is measured against.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -18,8 +19,20 @@ pub(super) struct Peer {
 impl Peer {
     /// A script of `benches/peers`, which takes the number of threads.
     pub(super) fn script(root: &Path, name: &str, python: &Path, threads: usize) -> anyhow::Result<Self> {
+        Self::script_with(root, name, python, threads, &[])
+    }
+
+    /// The same with further arguments.
+    pub(super) fn script_with(
+        root: &Path,
+        name: &str,
+        python: &Path,
+        threads: usize,
+        rest: &[&OsStr],
+    ) -> anyhow::Result<Self> {
         let script = root.join("benches/peers").join(name);
-        let command = command_of(python, &script, threads);
+        let mut command = command_of(python, &script, threads);
+        command.args(rest);
         Self::start(script, command)
     }
 
