@@ -10,6 +10,8 @@ pub mod math;
 pub mod ops;
 pub mod pool;
 pub mod reference;
+#[cfg(feature = "candle")]
+mod tdnn;
 mod tier;
 
 pub use error::KernelError;
