@@ -260,3 +260,25 @@ fn the_tensorflow_form_of_the_loss_and_plain_descent_resume_to_the_same_bits_too
     trained(&Request { resume: true, ..request(&recipe, broken.path()) }, End::Never).unwrap();
     assert_eq!(outcome(broken.path(), 12), outcome(whole.path(), 12));
 }
+
+#[test]
+fn running_averages_and_bases_of_an_ecapa_resume_to_the_same_bits_too() {
+    let recipe: Recipe = tiny(&[
+        "encoder={ architecture = \"ecapa\", form = \"speechbrain\", bins = 40, channels = 8, mfa = 12, attention = 4, scale = 4, \
+         squeeze = 4, size = 6, kernels = [5, 3], dilations = [1, 2] }",
+        "initialisation={ kind = \"torch\", forget_bias = 0.0 }",
+        "objective={ kind = \"aam-softmax\" }",
+        "margin={ initial = 0.0, last = 0.2, start = 2, end = 8 }",
+    ]);
+    let [whole, broken] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    trained(&request(&recipe, whole.path()), End::Never).unwrap();
+    trained(&request(&recipe, broken.path()), End::Stop(5)).unwrap();
+    trained(&Request { resume: true, ..request(&recipe, broken.path()) }, End::Never).unwrap();
+    assert_eq!(outcome(broken.path(), 12), outcome(whole.path(), 12));
+    let lines = read_metrics(&whole.path().join("metrics.jsonl")).unwrap();
+    assert_eq!((lines[0].extras["margin"], lines[11].extras["margin"]), (0.0, 0.2));
+    // The averages have left their start, in the state and in the model.
+    let model = ModelDir::load(&whole.path().join("model")).unwrap();
+    let average = &model.weights().get("stem.norm.running_var").values;
+    assert!(average.iter().all(|&value| value > 0.0 && value != 1.0), "{average:?}");
+}

@@ -13,6 +13,8 @@ pub mod ops;
 pub mod pool;
 pub mod reference;
 pub mod statistics;
+#[cfg(feature = "candle")]
+mod tdnn;
 mod tier;
 
 pub use buffer::Buffer;

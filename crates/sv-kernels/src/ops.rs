@@ -12,6 +12,7 @@ mod lstm;
 mod lstm_training;
 mod path;
 mod pooling;
+mod trained;
 
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor, bail};
 

@@ -42,11 +42,13 @@ pub(crate) fn own(values: &Tensor, targets: &Tensor) -> Result<Tensor> {
     targets.where_cond(values, &values.zeros_like()?)?.sum(1)
 }
 
-/// `ln sum_j exp z_j - z_own` of each row of the logits z (B, S): (B). The largest logit is taken out of the sum first.
+/// `ln sum_j exp(z_j - z_own)` of each row of the logits z (B, S): (B). The own logit goes first, so that the small difference
+/// of two large numbers is never taken; then the largest, before anything can overflow.
 pub(crate) fn terms(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let shift = logits.detach().max_keepdim(1)?;
-    let sum = logits.broadcast_sub(&shift)?.exp()?.sum(1)?;
-    (sum.log()? + shift.squeeze(1)?)? - own(logits, targets)?
+    let ahead = logits.broadcast_sub(&own(logits, targets)?.unsqueeze(1)?)?;
+    let shift = ahead.detach().max_keepdim(1)?;
+    let sum = ahead.broadcast_sub(&shift)?.exp()?.sum(1)?;
+    sum.log()? + shift.squeeze(1)?
 }
 
 /// Share of the rows whose largest entry is that of their class; of equal ones the first counts.

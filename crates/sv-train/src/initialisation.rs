@@ -18,9 +18,9 @@ pub enum Initialisation {
         /// Bias of the LSTM's forget gates. TensorFlow's cell adds 1 when it runs, which is the same.
         forget_bias: f64,
     },
-    /// Uniform within `1 / sqrt(cells)`, biases too, as `torch.nn.LSTM` does, or within `1 / sqrt(inputs)`, as `torch.nn.Linear`
-    /// and the convolutions do: theirs are the input channels times the kernel. An LSTM's bias is the sum of PyTorch's two and is
-    /// drawn so. Batch normalisation begins as one that changes nothing.
+    /// Uniform within `1 / sqrt(cells)`, biases too, as `torch.nn.LSTM` does, or `1 / sqrt(inputs)`, as `torch.nn.Linear` and
+    /// `torch.nn.Conv1d` do; an output of a convolution has kernel times channels of them. An LSTM's bias is the sum of
+    /// PyTorch's two and is drawn so.
     Torch {
         /// Added to the bias of the LSTM's forget gates.
         forget_bias: f64,
@@ -36,6 +36,10 @@ impl Initialisation {
         for (index, (name, shape)) in shapes.iter().enumerate() {
             let mut stream = Stream::new(seed, Purpose::Initialisation, 0, index as u64);
             let count: usize = shape.iter().product();
+            if let Some(value) = of_batch_norm(name, &shapes) {
+                tensors.insert(name.clone(), Weight { shape: shape.clone(), values: vec![value; count] });
+                continue;
+            }
             let bound = self.bound(name, shape, &shapes);
             let is_lstm_bias = name.starts_with("lstm.") && name.ends_with(".bias");
             let mut draw = || {
@@ -43,10 +47,7 @@ impl Initialisation {
                 // PyTorch's two biases, of which we keep the sum.
                 if is_lstm_bias { once + stream.uniform(-bound, bound) } else { once }
             };
-            let mut values: Vec<f32> = match normalisation(name, &shapes) {
-                Some(value) => vec![value; count],
-                None => (0..count).map(|_| draw() as f32).collect(),
-            };
+            let mut values: Vec<f32> = (0..count).map(|_| draw() as f32).collect();
             if is_lstm_bias {
                 let (Self::Glorot { forget_bias } | Self::Torch { forget_bias }) = self;
                 // Gates in the order i, f, g, o.
@@ -59,9 +60,9 @@ impl Initialisation {
     }
 
     fn bound(self, name: &str, shape: &[usize], shapes: &BTreeMap<String, Vec<usize>>) -> f64 {
-        let outputs = shape[0] as f64;
-        let fan_in = |shape: &[usize]| shape[1..].iter().product::<usize>() as f64;
-        let inputs = fan_in(shape);
+        let taps = shape.iter().skip(2).product::<usize>() as f64;
+        let outputs = shape[0] as f64 * taps;
+        let inputs = shape.get(1).map_or(0.0, |&size| size as f64) * taps;
         let sibling = |kind: &str| {
             let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
             shapes.get(&format!("{stem}.{kind}"))
@@ -80,7 +81,7 @@ impl Initialisation {
             Self::Torch { .. } => {
                 let cells = match (sibling("weight_ih"), sibling("weight")) {
                     (Some(gates), _) => gates[0] as f64 / 4.0,
-                    (None, Some(weight)) => fan_in(weight),
+                    (None, Some(weight)) => weight[1..].iter().product::<usize>() as f64,
                     (None, None) => inputs,
                 };
                 1.0 / cells.sqrt()
@@ -89,20 +90,19 @@ impl Initialisation {
     }
 }
 
-/// What a tensor of a batch normalisation begins with; none for a tensor of anything else.
-fn normalisation(name: &str, shapes: &BTreeMap<String, Vec<usize>>) -> Option<f32> {
+/// What a tensor of a batch normalisation starts at; none for those of others.
+fn of_batch_norm(name: &str, shapes: &BTreeMap<String, Vec<usize>>) -> Option<f32> {
     let (stem, kind) = name.rsplit_once('.')?;
-    shapes.get(&format!("{stem}.running_mean"))?;
-    match kind {
-        "weight" | "running_var" => Some(1.0),
-        "bias" | "running_mean" => Some(0.0),
-        _ => None,
-    }
+    shapes.contains_key(&format!("{stem}.running_mean")).then(|| match kind {
+        "weight" | "running_var" => 1.0,
+        _ => 0.0,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sv_models::encoders::ecapa::EcapaConfig;
     use sv_models::encoders::lstm::{Head, LstmConfig};
 
     fn extremes(values: &[f32]) -> (f32, f32) {
@@ -138,6 +138,29 @@ mod tests {
         assert!(low >= -0.125 && high <= 0.125 && high > 0.115, "1 / sqrt(64)");
         let bias = &tensors["lstm.1.bias"].values;
         assert!(bias[128..256].iter().all(|&b| (b - 3.0).abs() <= 2.0 * bound));
+    }
+
+    #[test]
+    fn a_convolution_has_kernel_times_channels_inputs_and_batch_norm_starts_as_none() {
+        let config =
+            EncoderConfig::Ecapa(EcapaConfig { channels: 64, mfa: 48, size: 16, ..EcapaConfig::speechbrain() });
+        let tensors = Initialisation::Torch { forget_bias: 0.0 }.draw(&config, 1);
+        // 80 bands, 5 taps: 1 / 20.
+        for name in ["stem.conv.weight", "stem.conv.bias"] {
+            let (low, high) = extremes(&tensors[name].values);
+            assert!(low >= -0.05 && high <= 0.05 && high > 0.045, "{name} {low} {high}");
+        }
+        let (_, high) = extremes(&tensors["embedding.weight"].values);
+        assert!(high <= 1.0 / 96.0_f32.sqrt() && high > 0.1, "{high}");
+        for (kind, value) in [("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)] {
+            assert!(tensors[&format!("blocks.1.res2.2.norm.{kind}")].values.iter().all(|&v| v == value), "{kind}");
+        }
+        let glorot = Initialisation::Glorot { forget_bias: 0.0 }.draw(&config, 1);
+        // 80 x 5 and 64 x 5: sqrt(6 / 720).
+        let (low, high) = extremes(&glorot["stem.conv.weight"].values);
+        assert!(low >= -0.091_29 && high <= 0.091_29 && high > 0.085, "{low} {high}");
+        assert!(glorot["stem.conv.bias"].values.iter().all(|&v| v == 0.0));
+        assert!(glorot["stem.norm.weight"].values.iter().all(|&v| v == 1.0));
     }
 
     #[test]

@@ -36,14 +36,22 @@ impl RunningStatistics {
 /// # Errors
 /// If shapes do not fit, or a channel has fewer than two values: they have no variance.
 pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, running: &RunningStatistics) -> Result<Tensor> {
-    let (count, channels) = count(x)?;
-    let rows = x.reshape((count, channels))?;
-    let mean = rows.mean_keepdim(0)?;
-    let centred = rows.broadcast_sub(&mean)?;
-    let variance = centred.sqr()?.mean_keepdim(0)?;
+    let (count, _) = count(x)?;
+    let mean = mean(x, count)?;
+    let centred = x.broadcast_sub(&mean)?;
+    let variance = self::mean(&centred.sqr()?, count)?;
     let unit = centred.broadcast_div(&variance.affine(1.0, EPSILON)?.sqrt()?)?;
-    running.follow(&mean.squeeze(0)?, &variance.squeeze(0)?, count)?;
-    unit.broadcast_mul(weight)?.broadcast_add(bias)?.reshape(x.shape())
+    running.follow(&mean, &variance, count)?;
+    unit.broadcast_mul(weight)?.broadcast_add(bias)
+}
+
+/// The mean over all axes but the last, one after the other: a sum of sums loses less than one long sum.
+fn mean(x: &Tensor, count: usize) -> Result<Tensor> {
+    let mut sum = x.clone();
+    while sum.rank() > 1 {
+        sum = sum.sum(sum.rank() - 2)?;
+    }
+    sum.affine(1.0 / count as f64, 0.0)
 }
 
 /// Values of a channel, and channels.

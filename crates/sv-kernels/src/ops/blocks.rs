@@ -4,9 +4,9 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::batch_norm::{RunningStatistics, batch_norm};
-use super::conv1d::{Conv1d, conv1d};
+use super::conv1d::{Conv1d, check, conv1d};
 use super::pooling::{Deviation, Floor, attentive_stats, mean, statistics};
-use super::{leaky_relu, linear, relu, sigmoid, tanh};
+use super::{leaky_relu, linear, path, relu, sigmoid, tanh, trained};
 
 /// Weights of a batch normalisation and the averages that it moves.
 #[derive(Debug, Clone)]
@@ -48,6 +48,11 @@ pub struct Tdnn {
 /// # Errors
 /// As [`conv1d`] and [`batch_norm`].
 pub fn tdnn(x: &Tensor, layer: &Tdnn) -> Result<Tensor> {
+    if path::on_kernels(&[x, &layer.weight]) && x.rank() == 3 {
+        let (b, t, _) = x.dims3()?;
+        check(b, t, layer.weight.dims3()?.2, layer.form)?;
+        return trained::tdnn(x, layer);
+    }
     let y = conv1d(x, &layer.weight, Some(&layer.bias), layer.form, None)?;
     let y = match layer.activation {
         Activation::Relu => relu(&y)?,
@@ -142,7 +147,11 @@ pub struct SeRes2Net {
 /// As the parts, and if they change the number of channels.
 pub fn se_res2net(x: &Tensor, block: &SeRes2Net) -> Result<Tensor> {
     let y = res2net_block(&tdnn(x, &block.before)?, &block.chunks, block.untouched)?;
-    x + se_scale(&tdnn(&y, &block.after)?, &block.squeeze, None)?
+    let y = tdnn(&y, &block.after)?;
+    if path::on_kernels(&[x, &block.squeeze.down.0]) {
+        return trained::squeezed(&y, &block.squeeze, x);
+    }
+    x + se_scale(&y, &block.squeeze, None)?
 }
 
 /// Weights of pooling by attention over frames that are told the statistics of their utterance.

@@ -85,21 +85,34 @@ pub(super) fn counted(lengths: &[usize], t: usize, dtype: candle_core::DType, de
     Tensor::from_vec(mask, (lengths.len(), t, 1), device)?.to_dtype(dtype)
 }
 
-/// For each row, frame and tap the row of the (B T + 1) input rows that it reads, the last of which is zeros; none where
-/// each frame reads itself alone.
-fn segments(t: usize, lengths: &[usize], k: usize, form: Conv1d) -> Result<Option<Vec<u32>>> {
+/// Refuses taps that cannot keep the number of frames, and rows too short to be mirrored: `least` is the shortest.
+fn checked_form(least: usize, k: usize, form: Conv1d) -> Result<()> {
     let Conv1d { dilation, padding } = form;
     if k.is_multiple_of(2) || dilation == 0 {
         bail!("a convolution of {k} taps, {dilation} apart; an odd number of them, 1 or more apart, keeps the frames")
     }
+    let half = dilation.saturating_mul((k - 1) / 2);
+    if padding == Padding::Reflect && least <= half {
+        bail!("{least} frames cannot be mirrored over {half}; give {} or more", half.saturating_add(1))
+    }
+    Ok(())
+}
+
+/// The same for `b` rows of `t` frames, all of which count.
+pub(super) fn check(b: usize, t: usize, k: usize, form: Conv1d) -> Result<()> {
+    checked_lengths(b, t, None)?;
+    checked_form(t, k, form)
+}
+
+/// For each row, frame and tap the row of the (B T + 1) input rows that it reads, the last of which is zeros; none where
+/// each frame reads itself alone.
+fn segments(t: usize, lengths: &[usize], k: usize, form: Conv1d) -> Result<Option<Vec<u32>>> {
+    let Conv1d { dilation, padding } = form;
+    checked_form(lengths.iter().copied().min().unwrap_or(0), k, form)?;
     if k == 1 {
         return Ok(None);
     }
-    let half = dilation * (k - 1) / 2;
-    let least = lengths.iter().copied().min().unwrap_or(0);
-    if padding == Padding::Reflect && least <= half {
-        bail!("{least} frames cannot be mirrored over {half}; give {} or more", half + 1)
-    }
+    let half = dilation * ((k - 1) / 2);
     let zero = (lengths.len() * t) as u32;
     let mut index = Vec::with_capacity(lengths.len() * t * k);
     for (row, &length) in lengths.iter().enumerate() {
@@ -114,7 +127,7 @@ fn segments(t: usize, lengths: &[usize], k: usize, form: Conv1d) -> Result<Optio
 }
 
 /// The frame that stands `half` before `place`, of `length` that count; none for a zero.
-pub(crate) fn source(place: usize, half: usize, length: usize, padding: Padding) -> Option<usize> {
+fn source(place: usize, half: usize, length: usize, padding: Padding) -> Option<usize> {
     match padding {
         _ if (half..half + length).contains(&place) => Some(place - half),
         Padding::Zero => None,

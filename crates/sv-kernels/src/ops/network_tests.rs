@@ -271,3 +271,117 @@ fn what_lies_behind_the_length_of_a_row_changes_nothing() {
     let convolved = conv1d(&alone, &weight, None, FORMS[1], None).unwrap();
     assert_eq!(numbers(&convolved), run(&x)[4][..4 * 4]);
 }
+
+/// Runs `f` on f32 copies of the variables on the kernels, and on the f64 originals composed; compares results and gradients
+/// with each other, relative to the largest magnitude.
+fn assert_kernels_agree(what: &str, inputs: &[Var], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    let single: Vec<Var> =
+        inputs.iter().map(|var| Var::from_tensor(&var.to_dtype(DType::F32).unwrap()).unwrap()).collect();
+    let both = [inputs, &single[..]].map(|vars| {
+        let tensors: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+        let out = f(&tensors).unwrap();
+        let coefficients = variable(99, out.dims()).to_dtype(out.dtype()).unwrap();
+        let gradients = (&out * coefficients).unwrap().sum_all().unwrap().backward().unwrap();
+        let mut all = vec![out];
+        all.extend(vars.iter().map(|var| gradients.get(var).unwrap_or_else(|| panic!("{what}: no gradient")).clone()));
+        all
+    });
+    let [double, single] = both;
+    for (index, (double, single)) in double.iter().zip(&single).enumerate() {
+        assert_eq!((single.dtype(), single.dims()), (DType::F32, double.dims()), "{what} {index}");
+        let (expected, got) = (numbers(double), numbers(&single.to_dtype(DType::F64).unwrap()));
+        // A gradient that is zero but for rounding, such as that of the bias under a softmax, is held to 2e-7.
+        let largest = expected.iter().fold(1e-2_f64, |m, v| m.max(v.abs()));
+        for (e, g) in expected.iter().zip(&got) {
+            assert!((e - g).abs() <= 2e-5 * largest, "{what} {index}: {g} {e}, largest {largest}");
+        }
+    }
+}
+
+/// The layer with averages of the type of its weights.
+fn typed_layer(x: &[Tensor], form: Conv1d, activation: Activation, normalised: bool) -> Tdnn {
+    let full = |value: f64| {
+        let tensor = Tensor::full(value, x[2].dims(), CPU).unwrap().to_dtype(x[2].dtype()).unwrap();
+        Var::from_tensor(&tensor).unwrap()
+    };
+    let running = RunningStatistics { mean: full(0.0), variance: full(1.0) };
+    let norm = Norm { weight: x[2].clone(), bias: x[3].clone(), running };
+    Tdnn { weight: x[0].clone(), bias: x[1].clone(), form, activation, norm: normalised.then_some(norm) }
+}
+
+#[test]
+fn a_layer_on_the_kernels_is_the_composed_one() {
+    // The last is deeper than what is multiplied at a time, and wider than a panel.
+    for (batch, frames, o, i, k) in [(2, 9, 3, 5, 3), (1, 8, 70, 3, 1), (3, 7, 1, 1, 5), (3, 190, 67, 35, 3)] {
+        for form in [FORMS[0], FORMS[1], FORMS[3]] {
+            for activation in [Activation::Relu, Activation::LeakyRelu(0.2)] {
+                if form.padding == Padding::Reflect && form.dilation * (k - 1) / 2 >= frames {
+                    continue;
+                }
+                let mut inputs = vec![variable(1, &[batch, frames, i])];
+                inputs.extend(layer_variables(10, [o, i, k]));
+                let what = format!("{batch} {frames} {o} {i} {k} {form:?} {activation:?}");
+                assert_kernels_agree(&what, &inputs, |x| tdnn(&x[0], &typed_layer(&x[1..], form, activation, true)));
+                assert_kernels_agree(&format!("{what} plain"), &inputs[..4], |x| {
+                    // What a plain layer leaves out gets its gradient here.
+                    tdnn(&x[0], &typed_layer(&[&x[1..], &x[3..]].concat(), form, activation, false))?
+                        .broadcast_mul(&x[3])
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn the_averages_that_a_layer_on_the_kernels_moves_are_the_composed_ones() {
+    let mut inputs = vec![variable(1, &[2, 9, 5])];
+    inputs.extend(layer_variables(10, [3, 5, 3]));
+    let averages = |dtype: DType| {
+        let x: Vec<Tensor> = inputs.iter().map(|var| var.to_dtype(dtype).unwrap()).collect();
+        let layer = typed_layer(&x[1..], FORMS[0], Activation::Relu, true);
+        tdnn(&x[0], &layer).unwrap();
+        let running = layer.norm.unwrap().running;
+        [running.mean, running.variance].map(|var| numbers(&var.to_dtype(DType::F64).unwrap())).concat()
+    };
+    for (double, single) in averages(DType::F64).iter().zip(averages(DType::F32)) {
+        assert!((double - single).abs() < 1e-6, "{double} {single}");
+    }
+}
+
+#[test]
+fn blocks_and_pooling_on_the_kernels_are_the_composed_ones() {
+    let mut inputs = vec![variable(1, &[3, 11, 6])];
+    inputs.extend(layer_variables(10, [6, 6, 1]));
+    inputs.extend((0..2).flat_map(|index| layer_variables(20 + 10 * index, [2, 2, 3])));
+    inputs.extend(layer_variables(40, [6, 6, 1]));
+    inputs.extend([variable(50, &[4, 6]), variable(51, &[4]), variable(52, &[6, 4]), variable(53, &[6])]);
+    for untouched in [Untouched::First, Untouched::Last] {
+        assert_kernels_agree(&format!("{untouched:?}"), &inputs, |x| {
+            let layer = |first: usize, form| typed_layer(&x[first..first + 4], form, Activation::Relu, true);
+            let squeeze = Squeeze { down: (x[17].clone(), x[18].clone()), up: (x[19].clone(), x[20].clone()) };
+            let chunks = vec![layer(5, FORMS[1]), layer(9, FORMS[1])];
+            let block =
+                SeRes2Net { before: layer(1, FORMS[0]), chunks, untouched, after: layer(13, FORMS[0]), squeeze };
+            se_res2net(&x[0], &block)
+        });
+    }
+    let inputs = [
+        variable(1, &[3, 11, 6]),
+        variable(2, &[4, 18]),
+        variable(3, &[4]),
+        variable(4, &[4]),
+        variable(5, &[4]),
+        variable(6, &[6, 4]),
+        variable(7, &[6]),
+    ];
+    for context in DEVIATIONS {
+        for floor in [Floor::AtLeast(1e-12), Floor::AtLeast(0.2), Floor::Plus(1e-7)] {
+            assert_kernels_agree(&format!("{context:?} {floor:?}"), &inputs, |x| {
+                let norm = typed_layer(&x[1..5], FORMS[0], Activation::Relu, true).norm;
+                let told = (x[1].clone(), x[2].clone());
+                let logits = (x[5].clone(), x[6].clone());
+                attentive_pooling(&x[0], &AttentivePooling { context, told, norm, logits, floor })
+            });
+        }
+    }
+}

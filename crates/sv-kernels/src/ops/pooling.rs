@@ -3,6 +3,7 @@
 use candle_core::{Device, Result, Tensor, bail};
 
 use super::conv1d::{checked_lengths, counted};
+use super::{path, trained};
 
 /// How small a variance may be under the root of a deviation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -76,6 +77,11 @@ pub(super) fn mean(x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
 /// If a length is 0 or above T, or 1 where T - 1 divides.
 pub fn statistics(x: &Tensor, form: Deviation, lengths: Option<&[usize]>) -> Result<(Tensor, Tensor)> {
     let frames = Frames::new(x, lengths)?;
+    if frames.mask.is_none() && path::on_kernels(&[x]) {
+        let both = trained::statistics(x, form)?;
+        let channels = both.dims()[1] / 2;
+        return Ok((both.narrow(1, 0, channels)?, both.narrow(1, channels, channels)?));
+    }
     let lost = usize::from(form.divisor == Divisor::FramesLessOne);
     if let Some(row) = frames.lengths.iter().position(|&length| length <= lost) {
         bail!("row {row} has {} frames; its deviation needs {}", frames.lengths[row], lost + 1)
@@ -102,6 +108,9 @@ pub fn attentive_stats(x: &Tensor, logits: &Tensor, floor: Floor, lengths: Optio
         bail!("attentive statistics of {:?} with logits of {:?}", x.dims(), logits.dims())
     }
     let frames = Frames::new(x, lengths)?;
+    if frames.mask.is_none() && path::on_kernels(&[x, logits]) {
+        return trained::attentive(x, logits, floor);
+    }
     let (x, logits) = (frames.only(x, 0.0)?, frames.only(logits, f64::NEG_INFINITY)?);
     let attention = logits.broadcast_sub(&logits.detach().max_keepdim(1)?)?.exp()?;
     let attention = attention.broadcast_div(&attention.sum_keepdim(1)?)?;
