@@ -93,7 +93,7 @@ impl Initialisation {
 /// What a tensor of a batch normalisation starts at; none for those of others.
 fn of_batch_norm(name: &str, shapes: &BTreeMap<String, Vec<usize>>) -> Option<f32> {
     let (stem, kind) = name.rsplit_once('.')?;
-    shapes.contains_key(&format!("{stem}.running_mean")).then(|| match kind {
+    shapes.contains_key(&format!("{stem}.running_mean")).then_some(match kind {
         "weight" | "running_var" => 1.0,
         _ => 0.0,
     })
