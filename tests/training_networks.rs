@@ -16,7 +16,7 @@ use sv_models::encoders::xvector::XVectorConfig;
 use sv_models::train::{EcapaEncoder, Encoder, XVectorEncoder};
 use sv_models::weights::{Weight, Weights};
 
-/// Where a computation runs, and how near it must come to the reference: the factor of PyTorch's own f32 error, or a bound.
+/// Where a computation runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Route {
     Double,
@@ -57,8 +57,8 @@ impl Case {
         }
     }
 
-    /// Fails unless `got` is `train.KEY` of the reference, within three times what PyTorch's f32 has of it (in f64: 1e-9),
-    /// relative to the largest magnitude.
+    /// Fails unless `got` is `train.KEY` of the reference, relative to the largest magnitude: in f32 within a small multiple of
+    /// what PyTorch's own f32 is off by.
     fn assert(&self, path: Route, key: &str, got: &Tensor) {
         let expected = self.file.get(&format!("train.{key}"));
         let got =
@@ -66,9 +66,14 @@ impl Case {
         assert_eq!(got.len(), expected.data.len(), "{} {key}", self.name);
         let group = key.split('.').next().expect("a first word");
         let stated = self.tolerances[format!("train.{group}")]["rel"].as_f64().expect("a tolerance");
-        // A single number may come out better than its rounding lets one expect: a loss has four units of its last place.
-        let least = if group == "loss" { 4.0 * f64::from(f32::EPSILON) } else { 0.0 };
-        let limit = if path == Route::Double { self.double } else { (3.0 * stated).max(least) };
+        let limit = match path {
+            Route::Double => self.double,
+            Route::Kernels => stated * if group == "grad" { 4.5 } else { 3.0 },
+            // PyTorch sums the statistics of a batch in f64 on the CPU, this path all in f32, as a GPU does.
+            Route::Portable => 8.0 * stated,
+        };
+        // PyTorch's own loss may have come out better than its rounding lets one expect: eight units of its last place.
+        let limit = if group == "loss" { limit.max(8.0 * f64::from(f32::EPSILON)) } else { limit };
         let largest = expected.data.iter().fold(1.0_f64, |m, v| m.max(v.abs()));
         let worst = got.iter().zip(&expected.data).map(|(g, e)| (g - e).abs() / largest);
         let worst = worst.fold(0.0, |a: f64, b| if b > a || b.is_nan() { b } else { a });

@@ -9,6 +9,8 @@ use crate::tier::Tier;
 
 /// Rows whose sums are taken in f32 before they join those in f64.
 const BLOCK: usize = 32;
+/// Rows, at most, whose mean is near enough to that of all.
+const SAMPLE: usize = 32;
 
 /// Statistics of a batch, (C) each.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +26,7 @@ pub(crate) struct Moments {
 pub(crate) fn activate(tier: Tier, z: &mut [f32], channels: usize, slope: f32, epsilon: f64) -> Moments {
     let rows = z.len() / channels;
     let share = share(rows) * channels;
-    // Sums of differences from the first row: a channel that hardly moves keeps its variance.
-    let shift: Vec<f32> = z[..channels].iter().map(|&v| if v > 0.0 { v } else { v * slope }).collect();
+    let shift = middle(z, channels, slope);
     let parts: Vec<[Vec<f64>; 2]> = z
         .par_chunks_mut(share)
         .map(|z| {
@@ -44,6 +45,22 @@ pub(crate) fn activate(tier: Tier, z: &mut [f32], channels: usize, slope: f32, e
         moments.variance.push(variance);
     }
     moments
+}
+
+/// The mean of some rows after their activation. Sums are taken of differences from it: the variance is then no small
+/// difference of large squares, neither for a channel that hardly moves nor for one whose first row lies far out.
+fn middle(z: &[f32], channels: usize, slope: f32) -> Vec<f32> {
+    let step = (z.len() / channels).div_ceil(SAMPLE).max(1);
+    let mut sums = vec![0.0; channels];
+    let mut count = 0.0;
+    for row in z.chunks_exact(channels).step_by(step) {
+        count += 1.0;
+        for (sum, &v) in sums.iter_mut().zip(row) {
+            *sum += if v > 0.0 { v } else { v * slope };
+        }
+    }
+    sums.iter_mut().for_each(|sum| *sum /= count);
+    sums
 }
 
 /// Adds up the sums of the threads, in their order.
