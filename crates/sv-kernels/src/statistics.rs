@@ -1,6 +1,6 @@
 //! Sums over time of frames-major signals, and the scaling of their channels: what stands between convolutions.
 //!
-//! Sums run over [`TOGETHER`] frames in a register before they are added up, so that a long recording loses little to
+//! Sums run over eight frames in a register before they are added up, so that a long recording loses little to
 //! rounding; their order does not depend on threads.
 
 use rayon::prelude::*;
