@@ -29,8 +29,8 @@ pub enum Error {
     Embedding {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
-        source: ModelError,
+        /// What is wrong. Boxed: every result of this crate has room for the largest error.
+        source: Box<ModelError>,
     },
     /// A trial list or its scores cannot be used.
     #[error(transparent)]
@@ -111,7 +111,7 @@ impl Error {
     pub(crate) fn at(self, path: &std::path::Path) -> Self {
         match self {
             Self::Audio(source) => Self::Recording { path: path.into(), source },
-            Self::Model(source) => Self::Embedding { path: path.into(), source },
+            Self::Model(source) => Self::Embedding { path: path.into(), source: Box::new(source) },
             other => other,
         }
     }
