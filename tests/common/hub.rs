@@ -22,6 +22,8 @@ const LARGE: [&str; 3] = ["ckpt", "pt", "safetensors"];
 pub struct Behaviour {
     /// Breaks this many downloads of a large file off after this many bytes each.
     pub cut: Option<(usize, usize)>,
+    /// Instead of breaking off, falls silent for so long.
+    pub silence: Option<Duration>,
     /// Sends the whole file whatever range is asked for.
     pub no_ranges: bool,
     /// Changes the last byte of large files.
@@ -338,7 +340,9 @@ impl Shared {
         if let Some((times @ 1.., most)) = behaviour.cut {
             locked(&self.behaviour).cut = Some((times - 1, most));
             let head = head.with("Content-Length", body.len().to_string());
-            return write(stream, head, &body[..most.min(body.len())]);
+            let sent = write(stream, head, &body[..most.min(body.len())]);
+            behaviour.silence.into_iter().for_each(std::thread::sleep);
+            return sent;
         }
         if behaviour.no_sizes {
             // The end of the connection is the end of the file.

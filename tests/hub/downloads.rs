@@ -1,6 +1,8 @@
 //! Downloads that break off, are taken up again, are damaged, or are two at once.
 
 use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
 
 use common::hub::etag;
 use sv_models::hub::{HubError, HubLimits, fetch};
@@ -33,6 +35,33 @@ fn a_download_that_breaks_off_goes_on_where_it_was() {
     // What was on its way when the connection broke may be lost with it, but not all of it.
     let starts: Vec<usize> = ranges[1..].iter().map(|range| start_of(range.expect("a range"))).collect();
     assert!(0 < starts[0] && starts[0] <= 300_000 && starts[0] < starts[1] && starts[1] <= 600_000, "{starts:?}");
+}
+
+#[test]
+fn a_server_that_falls_silent_is_asked_again() {
+    let hub = Hub::start();
+    hub.server.set(|it| {
+        it.cut = Some((1, 300_000));
+        it.silence = Some(Duration::from_secs(5));
+    });
+    let mut options = hub.options();
+    options.limits = HubLimits { silence: Duration::from_secs(1), ..options.limits };
+    fetch(&id("speechbrain/ecapa"), &options).expect("downloaded");
+    let requests = hub.server.requests();
+    let downloads = downloads(&requests);
+    assert!(downloads.len() > 1 && start_of(downloads[1].header("range").expect("a range")) > 0, "{downloads:?}");
+}
+
+#[test]
+fn a_hub_that_never_answers_is_unreachable() {
+    let hub = Hub::start();
+    // Connections stand, but nobody accepts them.
+    let deaf = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut options = hub.options();
+    options.endpoint = format!("http://{}", deaf.local_addr().expect("an address"));
+    options.limits = HubLimits { connect: Duration::from_millis(300), ..options.limits };
+    let error = fetch(&id(REPOSITORY), &options).expect_err("no answer");
+    assert!(matches!(error, HubError::Unreachable { .. }), "{error}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub enum Error {
     Embedding {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong. Boxed: every result of this crate has room for the largest error.
         source: Box<ModelError>,
     },
     /// A trial list or its scores cannot be used.

@@ -5,7 +5,7 @@
 //! models--ORG--NAME/blobs/ETAG                each file once, named by its checksum
 //! models--ORG--NAME/snapshots/COMMIT/FILE     a link to its blob, or a copy
 //! models--ORG--NAME/.checksums/COMMIT.toml    ours: what each file of the snapshot must hash to
-//! .locks/models--ORG--NAME/ETAG.lock          held while a blob is written
+//! .locks/models--ORG--NAME/ETAG.lock          held while a blob is written or placed
 //! ```
 
 use std::fs::{self, File};
@@ -89,7 +89,7 @@ impl RepositoryCache {
         write(&path, text.as_bytes())
     }
 
-    /// The lock that is held while a blob is written, by whichever client.
+    /// The lock that is held while a blob is written or placed, by whichever client.
     pub(super) fn lock(&self, checksum: Checksum) -> Result<File, HubError> {
         let folder = self.root.join(".locks").join(&self.name);
         make_folder(&folder)?;
@@ -119,6 +119,8 @@ impl RepositoryCache {
         let folder = self.snapshot(commit);
         let path = folder.join(name);
         make_folder(&folder)?;
+        // One at a time, threads of one process too: they would take the same name beside.
+        let _lock = self.lock(checksum)?;
         if self.linked(commit, name) == Some(checksum) && placement == Placement::LinkOrCopy {
             return Ok(());
         }

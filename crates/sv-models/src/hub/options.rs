@@ -16,6 +16,7 @@ use super::HubError;
 /// | `HF_HUB_CACHE` | the cache; else `hub` in `HF_HOME`, else in `$XDG_CACHE_HOME/huggingface` or `~/.cache/huggingface` |
 /// | `HF_ENDPOINT` | the hub; else `https://huggingface.co` |
 /// | `HF_TOKEN` | who asks; else the content of `HF_TOKEN_PATH`, else of `token` in `HF_HOME` |
+/// | `HF_HUB_DISABLE_IMPLICIT_TOKEN` | `1`, `ON`, `YES` or `TRUE`: none of these |
 /// | `HF_HUB_OFFLINE` | `1`, `ON`, `YES` or `TRUE`: nothing is asked of the hub |
 #[derive(Debug, Clone)]
 pub struct HubOptions {
@@ -158,9 +159,10 @@ impl HubOptions {
             let not_text = |_| HubError::Setting { key: "HF_ENDPOINT", problem: "not a text" };
             options.endpoint = endpoint.map_err(not_text)?.trim_end_matches('/').to_owned();
         }
-        options.offline = set("HF_HUB_OFFLINE")
-            .is_some_and(|value| value.to_str().is_some_and(|value| is_yes(&value.to_uppercase())));
+        let is_set = |name| set(name).is_some_and(|value| is_yes(&value.to_string_lossy()));
+        options.offline = is_set("HF_HUB_OFFLINE");
         options.token = match set("HF_TOKEN") {
+            _ if is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") => None,
             Some(token) => Some(Token::new(&token.to_string_lossy())?),
             None => stored_token(path("HF_TOKEN_PATH").or_else(|| Some(home?.join("token"))))?,
         };
@@ -169,7 +171,7 @@ impl HubOptions {
 }
 
 fn is_yes(value: &str) -> bool {
-    matches!(value, "1" | "ON" | "YES" | "TRUE")
+    matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
 }
 
 /// The token that `hf auth login` stored; none if there is no such file, or nothing in it.
@@ -218,6 +220,8 @@ mod tests {
         assert_eq!((found.endpoint.as_str(), found.offline), ("http://mirror:8080", true));
         assert_eq!(found.token.as_ref().map(Token::header).as_deref(), Some("Bearer hf_secret"));
         assert!(!format!("{found:?}").contains("secret"));
+        let nobody = options(&[("HF_HOME", "/h"), ("HF_TOKEN", "hf_secret"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]);
+        assert_eq!(nobody.expect("options").token, None);
         let plain = options(&[("HF_HUB_CACHE", "/c"), ("HF_HUB_OFFLINE", "0")]).expect("options");
         assert_eq!((plain.endpoint.as_str(), plain.offline, plain.token), ("https://huggingface.co", false, None));
     }
