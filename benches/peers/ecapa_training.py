@@ -1,8 +1,8 @@
-"""PyTorch as a peer: training steps of SpeechBrain's ECAPA-TDNN when told to, as benches/ecapa_workload.rs makes them.
+"""PyTorch as a peer: training steps of SpeechBrain's ECAPA-TDNN when told to, as benches/ecapa_training.rs makes them.
 
 Started as `python ecapa_training.py THREADS`. Prints `ready` after import. Then each line on standard input is a case as
 JSON, {"channels": 512, "mfa": 1536, "sequences": 16, "frames": 200, "classes": 1000}; the answer is one line of JSON:
-{"torch": version, "seconds": ..., "loss": ..., "norm": ..., "peak": ...}. Timed are forward and backward of the additive
+{"torch": version, "seconds": ..., "processor": ..., "loss": ..., "norm": ..., "peak": ...}. Timed are forward and backward of the additive
 angular margin loss over the embeddings (m 0.2, s 30, the mean); the first time that a case is asked for, a step goes before
 that is not timed. `peak` is the process's largest memory in bytes above that before the first step.
 
@@ -81,12 +81,12 @@ class Step:
         parameters = [*self.network.parameters(), *self.classifier.parameters()]
         for parameter in parameters:
             parameter.grad = None
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         loss = self.loss(self.classifier(self.network(self.features)), self.labels)
         loss.backward()
-        seconds = time.perf_counter() - start
+        seconds, processor = time.perf_counter() - start, time.process_time() - processor
         norm = sum(parameter.grad.double().square().sum() for parameter in parameters).sqrt()
-        return {"torch": torch.__version__, "seconds": seconds, "loss": loss.item(), "norm": norm.item()}
+        return {"torch": torch.__version__, "seconds": seconds, "processor": processor, "loss": loss.item(), "norm": norm.item()}
 
 
 steps = {}
