@@ -237,13 +237,11 @@ fn options_out_of_range_are_refused() {
     assert_eq!(read, Ge2eOptions { variant: Variant::Contrast, ..Ge2eOptions::default() });
 }
 
+/// Makes an objective for its bases.
+type Build = dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>;
+
 /// An objective over bases and the case's own bases in it.
-fn with_bases(
-    file: &Tensors,
-    case: &str,
-    dtype: DType,
-    build: &dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>,
-) -> Box<dyn Objective> {
+fn with_bases(file: &Tensors, case: &str, dtype: DType, build: &Build) -> Box<dyn Objective> {
     let bases = file.get(&format!("{case}.W"));
     let device = Device::Cpu;
     let mut setting =
@@ -261,13 +259,7 @@ fn with_bases(
 }
 
 /// Value and gradients of a case with bases: the reference sums the terms, ours is their mean.
-fn check_bases(
-    file: &Tensors,
-    case: &str,
-    dtype: DType,
-    limits: &Limits,
-    build: &dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>,
-) {
+fn check_bases(file: &Tensors, case: &str, dtype: DType, limits: &Limits, build: &Build) {
     let objective = with_bases(file, case, dtype, build);
     let e = file.get(&format!("{case}.e"));
     let e_tensor = Tensor::from_slice(&e.data, &e.shape[..], &Device::Cpu).and_then(|e| e.to_dtype(dtype));
@@ -311,7 +303,7 @@ fn every_case_of_softmax_with_a_margin_is_the_reference() {
     let mut checked = 0;
     for case in file.names().iter().filter_map(|name| name.strip_suffix(".value")) {
         let Some((group, kind)) = case.split_once('/') else { continue };
-        let build: Box<dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>> = match (group, kind) {
+        let build: Box<Build> = match (group, kind) {
             // Not built: with it the loss is no longer the published recipe's.
             ("aam_softmax", "easy_margin") => continue,
             ("aam_softmax", "margin0") => Box::new(aam(0.0, 30.0, Beyond::Sine)),
