@@ -240,13 +240,11 @@ fn options_out_of_range_are_refused() {
     assert_eq!(read, Ge2eOptions { variant: Variant::Contrast, ..Ge2eOptions::default() });
 }
 
+/// Makes an objective for its bases.
+type Build = dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>;
+
 /// An objective over bases and the case's own bases in it.
-fn with_bases(
-    file: &Tensors,
-    case: &str,
-    dtype: DType,
-    build: &dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>,
-) -> Box<dyn Objective> {
+fn with_bases(file: &Tensors, case: &str, dtype: DType, build: &Build) -> Box<dyn Objective> {
     let bases = file.get(&format!("{case}.W"));
     let device = Device::Cpu;
     let mut setting =
@@ -264,13 +262,7 @@ fn with_bases(
 }
 
 /// Value and gradients of a case with bases: the reference sums the terms, ours is their mean.
-fn check_bases(
-    file: &Tensors,
-    case: &str,
-    dtype: DType,
-    limits: &Limits,
-    build: &dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>,
-) {
+fn check_bases(file: &Tensors, case: &str, dtype: DType, limits: &Limits, build: &Build) {
     let objective = with_bases(file, case, dtype, build);
     let e = file.get(&format!("{case}.e"));
     let e_tensor = Tensor::from_slice(&e.data, &e.shape[..], &Device::Cpu).and_then(|e| e.to_dtype(dtype));

@@ -79,7 +79,13 @@ pub enum Untouched {
 /// # Errors
 /// If the chunks are not of one size, and as [`tdnn`].
 pub fn res2net_block(x: &Tensor, layers: &[Tdnn], untouched: Untouched) -> Result<Tensor> {
-    let (_, _, channels) = x.dims3()?;
+    let (b, t, channels) = x.dims3()?;
+    if path::on_kernels(&[x]) && layers.iter().all(|layer| path::on_kernels(&[&layer.weight])) {
+        for layer in layers {
+            check(b, t, layer.weight.dims3()?.2, layer.form)?;
+        }
+        return trained::res2net(x, layers, untouched);
+    }
     let scale = layers.len() + 1;
     if !channels.is_multiple_of(scale) || channels == 0 {
         bail!("{channels} channels cannot be cut into {scale} chunks of one size")

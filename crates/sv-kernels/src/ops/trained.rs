@@ -4,6 +4,7 @@
 
 mod layer;
 mod moments;
+mod res2net;
 mod squeeze;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use candle_core::{CpuStorage, Error, Layout, Result, Storage, Tensor, bail};
 use crate::tdnn::pooling::Sizes;
 pub(super) use layer::tdnn;
 pub(super) use moments::{attentive, statistics};
+pub(super) use res2net::res2net;
 pub(super) use squeeze::squeezed;
 
 /// Three gradients.

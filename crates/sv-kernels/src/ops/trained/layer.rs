@@ -17,45 +17,41 @@ use crate::tier::Tier;
 /// A layer of convolution, activation and perhaps batch normalisation: of the input (B, T, I), the weight (O, I, K) and, in
 /// one row, its bias and the normalisation's weight and bias.
 pub(in crate::ops) fn tdnn(x: &Tensor, layer: &Tdnn) -> Result<Tensor> {
-    let sizes = sizes(x)?;
-    let (outputs, inputs, taps) = layer.weight.dims3()?;
-    let mirrored = layer.form.padding == Padding::Reflect;
-    let taps = Taps { count: taps, dilation: layer.form.dilation, mirrored };
-    if inputs != sizes.channels || layer.bias.dims() != [outputs] {
-        bail!("a layer of {:?} and {:?} on {:?}", layer.weight.dims(), layer.bias.dims(), x.dims())
-    }
-    let slope = match layer.activation {
-        Activation::Relu => 0.0,
-        Activation::LeakyRelu(slope) => slope as f32,
-    };
-    let kept = Arc::new(Mutex::new(Kept::default()));
-    let pass = TdnnPass { sizes, taps, outputs, slope, norm: layer.norm.is_some(), wants: x.track_op(), kept };
-    let kept = Arc::clone(&pass.kept);
+    let pass = TdnnPass::new(sizes(x)?, layer, x.track_op())?;
     let (x, weight) = (x.contiguous()?, layer.weight.contiguous()?);
-    let Some(Norm { weight: scale, bias, running }) = &layer.norm else {
-        return x.apply_op3(&weight, &layer.bias.contiguous()?, pass);
-    };
-    let (rows, _) = count(&x)?;
-    let vectors = Tensor::cat(&[&layer.bias, scale, bias], 0)?;
-    if vectors.dims() != [3 * outputs] {
-        bail!("batch normalisation by {:?} and {:?} after {outputs} channels", scale.dims(), bias.dims())
+    let kept = Arc::clone(&pass.kept);
+    let y = x.apply_op3(&weight, &vectors(layer)?, pass)?;
+    if let Some(norm) = &layer.norm {
+        follow(norm, &kept, count(&x)?.0)?;
     }
-    let y = x.apply_op3(&weight, &vectors, pass)?;
-    let Moments { mean, variance, .. } = &locked(&kept).moments;
-    let variance = Tensor::new(&variance[..], y.device())?.to_dtype(y.dtype())?;
-    running.follow(&Tensor::new(&mean[..], y.device())?, &variance, rows)?;
     Ok(y)
+}
+
+/// A layer's bias and, if it is normalised, the normalisation's weight and bias, in one row.
+pub(super) fn vectors(layer: &Tdnn) -> Result<Tensor> {
+    match &layer.norm {
+        Some(Norm { weight, bias, .. }) => Tensor::cat(&[&layer.bias, weight, bias], 0),
+        None => layer.bias.contiguous(),
+    }
+}
+
+/// Moves the averages of `norm` to the statistics that a pass has kept, of `rows` rows.
+pub(super) fn follow(norm: &Norm, kept: &Mutex<Kept>, rows: usize) -> Result<()> {
+    let Moments { mean, variance, .. } = &locked(kept).moments;
+    let device = norm.weight.device();
+    let variance = Tensor::new(&variance[..], device)?.to_dtype(norm.weight.dtype())?;
+    norm.running.follow(&Tensor::new(&mean[..], device)?, &variance, rows)
 }
 
 /// What the backward pass of a layer needs beside its input.
 #[derive(Debug, Default)]
-struct Kept {
+pub(super) struct Kept {
     /// After the activation, (B T, O).
     activated: Vec<f32>,
     moments: Moments,
 }
 
-struct TdnnPass {
+pub(super) struct TdnnPass {
     sizes: Sizes,
     taps: Taps,
     outputs: usize,
@@ -63,10 +59,30 @@ struct TdnnPass {
     norm: bool,
     /// Whether the gradient of the input is asked for.
     wants: bool,
-    kept: Arc<Mutex<Kept>>,
+    pub(super) kept: Arc<Mutex<Kept>>,
 }
 
 impl TdnnPass {
+    /// A pass of `layer` over activations of `sizes`.
+    pub(super) fn new(sizes: Sizes, layer: &Tdnn, wants: bool) -> Result<Self> {
+        let (outputs, inputs, count) = layer.weight.dims3()?;
+        let fits = |tensor: &Tensor| tensor.dims() == [outputs];
+        let norm = layer.norm.as_ref();
+        if inputs != sizes.channels || !fits(&layer.bias) || !norm.is_none_or(|n| fits(&n.weight) && fits(&n.bias)) {
+            let norm = norm.map(|norm| (norm.weight.dims(), norm.bias.dims()));
+            bail!("a layer of {:?}, {:?} and {norm:?} on {sizes:?}", layer.weight.dims(), layer.bias.dims())
+        }
+        if norm.is_some() && sizes.batch * sizes.frames < 2 {
+            bail!("batch normalisation of {sizes:?}: a channel has one value, 2 or more have a variance")
+        }
+        let taps = Taps { count, dilation: layer.form.dilation, mirrored: layer.form.padding == Padding::Reflect };
+        let slope = match layer.activation {
+            Activation::Relu => 0.0,
+            Activation::LeakyRelu(slope) => slope as f32,
+        };
+        Ok(Self { sizes, taps, outputs, slope, norm: norm.is_some(), wants, kept: Arc::default() })
+    }
+
     /// The segments of `x`; none where each frame is its own.
     fn segments(&self, x: &[f32]) -> Option<Vec<f32>> {
         let Sizes { frames, channels, .. } = self.sizes;
@@ -87,7 +103,7 @@ impl TdnnPass {
         self.taps.count * self.sizes.channels
     }
 
-    fn forward(&self, x: &[f32], weight: &[f32], vectors: &[f32]) -> Vec<f32> {
+    pub(super) fn forward(&self, x: &[f32], weight: &[f32], vectors: &[f32]) -> Vec<f32> {
         let tier = Tier::detect();
         let rows = self.sizes.batch * self.sizes.frames;
         let (segments, matrix) = (self.segments(x), self.matrix(weight));
@@ -109,7 +125,7 @@ impl TdnnPass {
     }
 
     /// Gradients of the input (where asked for), the weight and the vectors.
-    fn backward(
+    pub(super) fn backward(
         &self,
         x: &[f32],
         weight: &[f32],
