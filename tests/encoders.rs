@@ -9,6 +9,7 @@ use common::data::{Tensors, difference, reference_dir};
 use ndarray::Array2;
 use sv_audio::Waveform;
 use sv_audio::frontend::FeatureExtractor;
+use sv_kernels::Tier;
 use sv_models::{ModelDir, ModelError, Plan, reference};
 
 /// A published network at a small size: its checkpoint, its reference values, and the group of its embedding's tolerance.
@@ -200,24 +201,27 @@ fn waves_become_the_embeddings_that_their_own_systems_give() {
 }
 
 #[test]
-fn plans_equal_the_plain_definition() {
+fn plans_equal_the_plain_definition_and_the_reference_on_every_tier() {
     let Some(folder) = reference_dir() else { return };
     let tolerances = Tolerances::read(&folder);
     for case in &CASES {
         let (model, values) = load(&folder, case);
-        let plan = Plan::new(&model.description().encoder, model.weights()).unwrap();
+        let encoder = &model.description().encoder;
+        let tolerance = tolerances.of(case.name, case.embedding);
         let windows: Vec<_> = WAVES.iter().map(|wave| matrix(&values, &format!("{wave}.features"))).collect();
         let views: Vec<_> = windows.iter().map(|window| window.view()).collect();
-        let together = plan.embed(&views).unwrap();
-        for (row, view) in together.outer_iter().zip(&views) {
-            let plain = reference::embed(&model.description().encoder, model.weights(), *view).unwrap();
-            let error = difference(row.as_slice().unwrap(), &plain).1;
-            assert!(error <= tolerances.of(case.name, case.embedding), "{}: {error:.2e}", case.name);
-            assert_eq!(
-                row.as_slice().unwrap(),
-                plan.embed(&[*view]).unwrap().as_slice().unwrap(),
-                "alone: the same bits"
-            );
+        for tier in Tier::available() {
+            let plan = Plan::on_tier(tier, encoder, model.weights()).unwrap();
+            let together = plan.embed(&views).unwrap();
+            for ((row, view), wave) in together.outer_iter().zip(&views).zip(WAVES) {
+                let row = row.as_slice().unwrap();
+                let plain = reference::embed(encoder, model.weights(), *view).unwrap();
+                let theirs = values.get(&format!("{wave}.embedding")).data;
+                let errors = [difference(row, &plain).1, difference(row, &theirs).1];
+                println!("{} {wave} on {tier:?}: {errors:.2?} of {tolerance:.2e}", case.name);
+                assert!(errors.iter().all(|&error| error <= tolerance), "{} {wave}: {errors:.2?}", case.name);
+                assert_eq!(row, plan.embed(&[*view]).unwrap().as_slice().unwrap(), "alone: the same bits");
+            }
         }
     }
 }

@@ -7,9 +7,6 @@ use sv_losses::{
     Labels, LossError, MarginSoftmax, Objective, ObjectiveConfig, Reduction, Setting, Softmax, SoftmaxOptions, Variant,
 };
 
-/// Makes an objective for a setting.
-type Build = dyn Fn(&mut Setting<'_>) -> Box<dyn Objective>;
-
 /// The largest difference allowed, in absolute terms, for values and gradients; in f32 three times what PyTorch's f32 has.
 struct Limits {
     value: f64,
