@@ -186,6 +186,9 @@ pub fn attentive_pooling(x: &Tensor, pooling: &AttentivePooling) -> Result<Tenso
     if weight.rank() != 2 || weight.dims()[1] != 3 * channels {
         bail!("attention of {:?} on {channels} channels; it takes three times as many", weight.dims())
     }
+    if path::on_kernels(&[x, weight]) {
+        return trained::attentive_pooling(x, pooling);
+    }
     let (mean, deviation) = statistics(x, pooling.context, None)?;
     // What all frames of a row are told alike is multiplied once.
     let alike = linear(&Tensor::cat(&[mean, deviation], 1)?, &weight.narrow(1, channels, 2 * channels)?, Some(bias))?;

@@ -241,7 +241,7 @@ pub(crate) struct MomentSlopes<'a> {
     pub(crate) of_variance: &'a [f32],
 }
 
-/// The gradient of `x` from those of its plain moments.
+/// Adds to `out` the gradient of `x` from those of its plain moments.
 pub(crate) fn backward(tier: Tier, sizes: Sizes, x: &[f32], slopes: MomentSlopes<'_>, out: &mut [f32]) {
     out.par_chunks_exact_mut(sizes.sequence()).enumerate().for_each(|(b, out)| {
         let (all, own) = sizes.parts(b);
@@ -269,7 +269,7 @@ impl Job for PlainSlopes<'_> {
         let even = channels as f32 / x.len() as f32;
         for (x, out) in x.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
             for c in 0..channels {
-                out[c] = (of_mean[c] + 2.0 * (x[c] - mean[c]) * of_variance[c]) * even;
+                out[c] += (of_mean[c] + 2.0 * (x[c] - mean[c]) * of_variance[c]) * even;
             }
         }
     }

@@ -47,8 +47,8 @@ pub(super) fn follow(norm: &Norm, kept: &Mutex<Kept>, rows: usize) -> Result<()>
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// After the activation, (B T, O).
-    activated: Vec<f32>,
-    moments: Moments,
+    pub(super) activated: Vec<f32>,
+    pub(super) moments: Moments,
 }
 
 pub(super) struct TdnnPass {

@@ -12,12 +12,7 @@ use crate::tier::Tier;
 /// Mean and deviation over time, (B, 2C): see [`crate::ops::statistics`].
 pub(in crate::ops) fn statistics(x: &Tensor, form: Deviation) -> Result<Tensor> {
     let sizes = sizes(x)?;
-    let lost = usize::from(form.divisor == Divisor::FramesLessOne);
-    if sizes.frames <= lost || sizes.batch == 0 {
-        bail!("{} rows of {} frames; a deviation needs {}", sizes.batch, sizes.frames, lost + 1)
-    }
-    let scale = sizes.frames as f32 / (sizes.frames - lost) as f32;
-    let pass = MomentsPass { sizes, scale, floor: form.floor, offset: form.offset as f32, kept: Mutex::default() };
+    let pass = MomentsPass { sizes, root: Root::new(form, sizes)?, kept: Mutex::default() };
     x.contiguous()?.apply_op1(pass)
 }
 
@@ -27,7 +22,7 @@ pub(in crate::ops) fn attentive(x: &Tensor, logits: &Tensor, floor: Floor) -> Re
     if x.dims() != logits.dims() || sizes.batch == 0 || sizes.frames == 0 {
         bail!("attentive statistics of {:?} with logits of {:?}", x.dims(), logits.dims())
     }
-    let pass = MomentsPass { sizes, scale: 1.0, floor, offset: 0.0, kept: Mutex::default() };
+    let pass = MomentsPass { sizes, root: Root::floored(floor), kept: Mutex::default() };
     x.contiguous()?.apply_op2(&logits.contiguous()?, pass)
 }
 
@@ -39,19 +34,34 @@ struct KeptMoments {
     variance: Vec<f32>,
 }
 
-struct MomentsPass {
-    sizes: Sizes,
+/// How a deviation is made of a variance that T divides.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Root {
     /// Factor of the variance: T over what divides.
     scale: f32,
     floor: Floor,
     /// Added to the root.
     offset: f32,
-    kept: Mutex<KeptMoments>,
 }
 
-impl MomentsPass {
+impl Root {
+    /// Of `form` over activations of `sizes`.
+    pub(super) fn new(form: Deviation, sizes: Sizes) -> Result<Self> {
+        let lost = usize::from(form.divisor == Divisor::FramesLessOne);
+        if sizes.frames <= lost || sizes.batch == 0 {
+            bail!("{} rows of {} frames; a deviation needs {}", sizes.batch, sizes.frames, lost + 1)
+        }
+        let scale = sizes.frames as f32 / (sizes.frames - lost) as f32;
+        Ok(Self { scale, floor: form.floor, offset: form.offset as f32 })
+    }
+
+    /// With a floor and nothing else, as attention weighs.
+    pub(super) fn floored(floor: Floor) -> Self {
+        Self { scale: 1.0, floor, offset: 0.0 }
+    }
+
     /// The deviation of a variance, and the slope of the one in the other.
-    fn deviation(&self, variance: f32) -> (f32, f32) {
+    pub(super) fn deviation(&self, variance: f32) -> (f32, f32) {
         let variance = variance * self.scale;
         let (under, moves) = match self.floor {
             Floor::AtLeast(least) if variance < least as f32 => (least as f32, false),
@@ -62,29 +72,47 @@ impl MomentsPass {
         (root + self.offset, if moves { 0.5 * self.scale / root } else { 0.0 })
     }
 
+    /// Means and deviations side by side, (B, 2C), of means and variances (B, C).
+    pub(super) fn joined(&self, mean: &[f32], variance: &[f32], channels: usize) -> Vec<f32> {
+        let mut out = Vec::with_capacity(2 * mean.len());
+        for (mean, variance) in mean.chunks_exact(channels).zip(variance.chunks_exact(channels)) {
+            out.extend_from_slice(mean);
+            out.extend(variance.iter().map(|&variance| self.deviation(variance).0));
+        }
+        out
+    }
+
+    /// The gradients of mean and variance from those of what [`Root::joined`] gives.
+    pub(super) fn split(&self, variance: &[f32], slopes: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
+        let (mut of_mean, mut of_variance) = (Vec::new(), Vec::new());
+        for (row, variance) in slopes.chunks_exact(2 * channels).zip(variance.chunks_exact(channels)) {
+            of_mean.extend_from_slice(&row[..channels]);
+            of_variance.extend(row[channels..].iter().zip(variance).map(|(slope, &v)| slope * self.deviation(v).1));
+        }
+        (of_mean, of_variance)
+    }
+}
+
+struct MomentsPass {
+    sizes: Sizes,
+    root: Root,
+    kept: Mutex<KeptMoments>,
+}
+
+impl MomentsPass {
     fn forward(&self, x: &[f32], attention: Vec<f32>) -> (CpuStorage, Shape) {
         let Sizes { batch, channels, .. } = self.sizes;
         let (mut mean, mut variance) = (vec![0.0; batch * channels], vec![0.0; batch * channels]);
         let weights = (!attention.is_empty()).then_some(&attention[..]);
         pooling::moments(Tier::detect(), self.sizes, x, weights, &mut mean, &mut variance);
-        let mut out = Vec::with_capacity(2 * batch * channels);
-        for (mean, variance) in mean.chunks_exact(channels).zip(variance.chunks_exact(channels)) {
-            out.extend_from_slice(mean);
-            out.extend(variance.iter().map(|&variance| self.deviation(variance).0));
-        }
+        let out = self.root.joined(&mean, &variance, channels);
         *locked(&self.kept) = KeptMoments { attention, mean, variance };
         (CpuStorage::F32(out), Shape::from((batch, 2 * channels)))
     }
 
     /// The gradients of mean and variance from those of the result.
     fn split(&self, kept: &KeptMoments, slopes: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let channels = self.sizes.channels;
-        let (mut of_mean, mut of_variance) = (Vec::new(), Vec::new());
-        for (row, variance) in slopes.chunks_exact(2 * channels).zip(kept.variance.chunks_exact(channels)) {
-            of_mean.extend_from_slice(&row[..channels]);
-            of_variance.extend(row[channels..].iter().zip(variance).map(|(slope, &v)| slope * self.deviation(v).1));
-        }
-        (of_mean, of_variance)
+        self.root.split(&kept.variance, slopes, self.sizes.channels)
     }
 }
 
