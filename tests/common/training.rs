@@ -47,6 +47,7 @@ pub fn request(recipe: &Recipe, run: &Path) -> Request {
         recipe: recipe.clone(),
         run: run.to_owned(),
         manifest: None,
+        start: None,
         resume: false,
         cache: None,
         workers: 1,

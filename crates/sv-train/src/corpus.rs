@@ -6,7 +6,7 @@ use sv_audio::frontend::FeatureExtractor;
 use sv_audio::synth::Corpus;
 use sv_audio::windows::Windows;
 
-use crate::data::{Manifest, Selection, synthetic};
+use crate::data::{Manifest, Selection, synthetic, trial_list};
 use crate::evaluate::TrialSet;
 use crate::recipe::CorpusConfig;
 use crate::{Purpose, Recipe, Stream, TrainError};
@@ -105,7 +105,8 @@ pub(crate) fn lists(
     extractor: &FeatureExtractor,
     windows: &Windows,
 ) -> Result<Vec<TrialSet>, TrainError> {
-    if names.is_empty() || manifest.root.join("trials").is_dir() {
+    let any = || names.iter().any(|name| trial_list(&manifest.root, name).is_some());
+    if names.is_empty() || manifest.root.join("trials").is_dir() || any() {
         return names.iter().map(|name| TrialSet::named(name, &manifest.root, extractor, windows)).collect();
     }
     let held_out = first_of(manifest, split);

@@ -126,6 +126,24 @@ pub enum TrainError {
         /// Where the batch is, or why it could not be saved.
         batch: Result<PathBuf, Box<TrainError>>,
     },
+    /// A recipe begins with another model, and none was named.
+    #[error("recipe {recipe} begins with the weights of another model: name it (--start)")]
+    NoStart {
+        /// The recipe.
+        recipe: String,
+    },
+    /// A model that a training cannot begin with.
+    #[error("{}: cannot be trained on: its {what} is {model}, the recipe's {recipe}; name another model, or change the recipe", .path.display())]
+    Start {
+        /// The model.
+        path: PathBuf,
+        /// What of it does not fit.
+        what: &'static str,
+        /// The model's.
+        model: String,
+        /// The recipe's, or what the run was begun with.
+        recipe: String,
+    },
     /// A recipe needs recordings, and no manifest was named.
     #[error("recipe {recipe} trains on recordings: name a manifest (--manifest) and their folder (--root)")]
     NoManifest {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -15,7 +15,7 @@ use sv_metrics::eer::{self, Eer, Ge2eTest};
 use sv_metrics::{Acceptance, Label, ScoredTrials, Threshold, ThresholdOrigin, TrialFormat, Trials, score};
 use sv_models::Plan;
 
-use crate::data::{Manifest, Recording};
+use crate::data::{Manifest, Recording, listed_recording, trial_list};
 use crate::{Purpose, Stream, TrainError};
 
 /// Utterances ready to be embedded, again and again: features and the windows on them.
@@ -102,17 +102,19 @@ pub struct TrialResult {
 }
 
 impl TrialSet {
-    /// Reads `trials/NAME.txt` under `root` (VoxCeleb's format) and all recordings that it names.
+    /// Reads `trials/NAME.txt` under `root` (or `meta/NAME.txt`, or `NAME.txt`; VoxCeleb's format) and all recordings that it
+    /// names, below `root` or in VoxCeleb's folders there.
     ///
     /// # Errors
     /// [`TrainError::Read`], [`TrainError::Trials`], [`TrainError::Recording`].
     pub fn named(name: &str, root: &Path, extractor: &FeatureExtractor, windows: &Windows) -> Result<Self, TrainError> {
-        let path = root.join("trials").join(format!("{name}.txt"));
+        let beside = || root.join("trials").join(format!("{name}.txt"));
+        let path = trial_list(root, name).unwrap_or_else(beside);
         let text = fs::read(&path).map_err(|source| TrainError::Read { path: path.clone(), source })?;
         let trials = Trials::parse(&text, TrialFormat::VoxCeleb)
             .map_err(|source| TrainError::Trials { path: path.clone(), source })?;
         let recordings: Vec<Recording> =
-            trials.files().iter().map(|file| Recording::File(PathBuf::from(file))).collect();
+            trials.files().iter().map(|file| Recording::File(listed_recording(root, file))).collect();
         let utterances = Utterances::read(&recordings.iter().collect::<Vec<_>>(), root, extractor, windows)?;
         let pairs = trials
             .pairs()

@@ -25,14 +25,17 @@ pub enum Initialisation {
         /// Added to the bias of the LSTM's forget gates.
         forget_bias: f64,
     },
+    /// Nothing is drawn: the weights are those of a model that is named when the training begins ([`crate::Start`]).
+    Model {},
 }
 
 impl Initialisation {
-    /// Draws every tensor of a network of `config`.
+    /// Draws every tensor of a network of `config`; none of [`Self::Model`].
     #[must_use]
     pub fn draw(self, config: &EncoderConfig, seed: u64) -> BTreeMap<String, Weight> {
-        let shapes = config.tensors();
         let mut tensors = BTreeMap::new();
+        let (Self::Glorot { forget_bias } | Self::Torch { forget_bias }) = self else { return tensors };
+        let shapes = config.tensors();
         for (index, (name, shape)) in shapes.iter().enumerate() {
             let mut stream = Stream::new(seed, Purpose::Initialisation, 0, index as u64);
             let count: usize = shape.iter().product();
@@ -49,7 +52,6 @@ impl Initialisation {
             };
             let mut values: Vec<f32> = (0..count).map(|_| draw() as f32).collect();
             if is_lstm_bias {
-                let (Self::Glorot { forget_bias } | Self::Torch { forget_bias }) = self;
                 // Gates in the order i, f, g, o.
                 let gate = count / 4;
                 values[gate..2 * gate].iter_mut().for_each(|value| *value += forget_bias as f32);
@@ -78,7 +80,7 @@ impl Initialisation {
                     (6.0 / (both + outputs)).sqrt()
                 }
             },
-            Self::Torch { .. } => {
+            Self::Torch { .. } | Self::Model {} => {
                 let cells = match (sibling("weight_ih"), sibling("weight")) {
                     (Some(gates), _) => gates[0] as f64 / 4.0,
                     (None, Some(weight)) => weight[1..].iter().product::<usize>() as f64,

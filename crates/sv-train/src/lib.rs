@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod classifier;
 pub mod corpus;
 pub mod data;
 mod error;
@@ -11,6 +12,7 @@ pub mod recipe;
 pub mod report;
 pub mod run_dir;
 pub mod session;
+mod start;
 mod streams;
 pub mod summary;
 pub mod trainer;
@@ -21,5 +23,6 @@ pub use error::TrainError;
 pub use initialisation::Initialisation;
 pub use recipe::Recipe;
 pub use run_dir::RunDir;
+pub use start::Start;
 pub use streams::{Purpose, Stream};
 pub use trainer::{Observer, Trainer};

@@ -169,7 +169,7 @@ pub struct CheckpointConfig {
 }
 
 /// The published recipes, by name.
-const EMBEDDED: [(&str, &str); 9] = [
+const EMBEDDED: [(&str, &str); 10] = [
     ("ge2e-tf/td", include_str!("../recipes/ge2e-tf/td.toml")),
     ("ge2e-tf/ti", include_str!("../recipes/ge2e-tf/ti.toml")),
     ("synthetic/td", include_str!("../recipes/synthetic/td.toml")),
@@ -178,6 +178,7 @@ const EMBEDDED: [(&str, &str); 9] = [
     ("d-vector/ti", include_str!("../recipes/d-vector/ti.toml")),
     ("ecapa/narrow", include_str!("../recipes/ecapa/narrow.toml")),
     ("ecapa/voxceleb", include_str!("../recipes/ecapa/voxceleb.toml")),
+    ("ecapa/voxceleb-lm", include_str!("../recipes/ecapa/voxceleb-lm.toml")),
     ("xvector/voxceleb", include_str!("../recipes/xvector/voxceleb.toml")),
 ];
 

@@ -15,7 +15,7 @@ use crate::recipe::CorpusConfig;
 use crate::report::{EvaluationLine, EvaluationLog, EventFile, MetricLine, MetricsLog};
 use crate::run_dir::{RunDir, milestones};
 use crate::trainer::{Observer, Trainer};
-use crate::{Recipe, TrainError};
+use crate::{Initialisation, Recipe, Start, TrainError};
 
 /// What is to be trained, and where.
 #[derive(Debug, Clone)]
@@ -26,6 +26,9 @@ pub struct Request {
     pub run: PathBuf,
     /// The recordings, where the recipe trains on some.
     pub manifest: Option<Manifest>,
+    /// A model whose weights the run begins with: a model directory, another run's folder, a checkpoint of another system. A
+    /// run that is resumed knows its own.
+    pub start: Option<PathBuf>,
     /// Goes on with the run instead of beginning one.
     pub resume: bool,
     /// Where prepared recordings are kept between runs; none keeps them in memory only.
@@ -80,6 +83,16 @@ pub fn train<W: Watcher + Sync>(request: &Request, watcher: &mut W) -> Result<Fi
             None
         }
     };
+    let start = match (&resumed, &request.start) {
+        (None, Some(path)) => Some(Start::load(path, recipe)?),
+        (None, None) if recipe.initialisation == (Initialisation::Model {}) => {
+            return Err(TrainError::NoStart { recipe: recipe.name.clone() });
+        }
+        (None, None) => None,
+        // Killed before its first checkpoint, it begins anew.
+        (Some(run), _) if run.steps()?.is_empty() => Start::of_run(run.folder(), recipe)?,
+        (Some(_), _) => None,
+    };
     let front_end = recipe.front_end.build()?;
     let extractor = FeatureExtractor::new(&front_end)?;
     let corpus = TrainingCorpus::find(recipe, request.manifest.as_ref(), &extractor)?;
@@ -91,9 +104,16 @@ pub fn train<W: Watcher + Sync>(request: &Request, watcher: &mut W) -> Result<Fi
     // Only now: what cannot be prepared shall not stand in the way of the next try.
     let run = match resumed {
         Some(run) => run,
-        None => RunDir::create(&request.run, recipe)?,
+        None => {
+            let run = RunDir::create(&request.run, recipe)?;
+            if let Some(start) = &start {
+                start.keep(run.folder())?;
+            }
+            run
+        }
     };
-    let mut trainer = Trainer::new(recipe, Arc::new(data), corpus.dev, run.clone(), request.device.clone())?;
+    let device = request.device.clone();
+    let mut trainer = Trainer::new(recipe, Arc::new(data), corpus.dev, run.clone(), device, start.as_ref())?;
     let mut logged = Logged::open(run.folder(), request.resume, trainer.resumed_from(), watcher)?;
     trainer.run(request.workers, &mut logged)?;
     Ok(Finished {

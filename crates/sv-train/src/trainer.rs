@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,10 +17,11 @@ use sv_models::{Description, ModelDir, ModelError, Plan, Source, train};
 use crate::data::{BandStatistics, Batch, Loader, TrainingData};
 use crate::error::not_written;
 use crate::evaluate::{TrialResult, TrialSet};
+use crate::initialisation::Initialisation;
 use crate::optim::{Optimizer, OptimizerError};
 use crate::report::{EvaluationLine, MetricLine};
 use crate::run_dir::{RunDir, State, milestones};
-use crate::{Purpose, Recipe, Stream, TrainError};
+use crate::{Purpose, Recipe, Start, Stream, TrainError, classifier};
 
 /// What a training tells whoever watches. Every method may be left out.
 pub trait Observer {
@@ -87,16 +88,19 @@ const MEAN: &str = "input.mean";
 const DEVIATION: &str = "input.deviation";
 
 impl Trainer {
-    /// Builds network, objective and optimizer: new ones, or those of the last checkpoint in `run`.
+    /// Builds network, objective and optimizer: new ones, or those of the last checkpoint in `run`. New ones have the weights
+    /// of `start` where it is named, which a checkpoint has no need of.
     ///
     /// # Errors
-    /// [`TrainError`] of whichever part cannot be built; [`TrainError::State`] if a checkpoint does not fit the recipe.
+    /// [`TrainError`] of whichever part cannot be built; [`TrainError::State`] if a checkpoint does not fit the recipe;
+    /// [`TrainError::NoStart`] if the recipe begins with a model and none is named.
     pub fn new(
         recipe: &Recipe,
         data: Arc<TrainingData>,
         dev: Vec<TrialSet>,
         run: RunDir,
         device: Device,
+        start: Option<&Start>,
     ) -> Result<Self, TrainError> {
         let state = run.latest()?;
         let standardisation = match (&state, recipe.standardise) {
@@ -110,12 +114,19 @@ impl Trainer {
                 Some(Standardisation { mean: values(MEAN)?, deviation: values(DEVIATION)? })
             }
         };
-        let weights = match &state {
-            None => recipe.initialisation.draw(&recipe.encoder, recipe.seed),
-            Some(state) => weights_of(state)?,
+        let weights = match (&state, start) {
+            (Some(state), _) => weights_of(state)?,
+            (None, Some(start)) => start.weights(),
+            (None, None) if recipe.initialisation == (Initialisation::Model {}) => {
+                return Err(TrainError::NoStart { recipe: recipe.name.clone() });
+            }
+            (None, None) => recipe.initialisation.draw(&recipe.encoder, recipe.seed),
         };
         let encoder = train::encoder(&recipe.encoder, weights, standardisation.clone(), &device)?;
         let objective = objective(recipe, data.classes().len(), &device)?;
+        if let (None, Some(start)) = (&state, start) {
+            start.teach(objective.as_ref(), data.classes())?;
+        }
         // The objective's own first, as the TensorFlow code has them: the order that a global norm is summed in.
         let mut parameters = objective.parameters();
         parameters.extend(encoder.variables().iter().map(|(name, var)| Parameter::new(name.clone(), var.clone())));
@@ -317,16 +328,18 @@ impl Trainer {
         Ok(Plan::new(&self.recipe.encoder, &self.encoder.weights()?)?)
     }
 
-    /// The network as it stands, as a model directory.
+    /// The network as it stands, as a model directory, with the classifier that the objective trains where models have such.
     ///
     /// # Errors
     /// As [`Self::plan`].
     pub fn model(&self) -> Result<ModelDir, TrainError> {
+        let classes = self.data.classes();
+        let classifier = classifier::config(&self.recipe.objective, classes.len());
         let description = Description {
             embedding_size: self.recipe.encoder.embedding_size(),
             labels: None,
             encoder: self.recipe.encoder.clone(),
-            classifier: None,
+            classifier,
             embedding_mean: false,
             front_end: self.front_end.clone(),
             windows: self.recipe.evaluation.windows,
@@ -339,8 +352,19 @@ impl Trainer {
             },
         };
         let weights = self.encoder.weights()?;
-        let tensors = weights.iter().map(|(name, weight)| (name.to_owned(), weight.clone())).collect();
-        Ok(ModelDir::new("the trained network", description, tensors)?)
+        let mut tensors: BTreeMap<String, Weight> =
+            weights.iter().map(|(name, weight)| (name.to_owned(), weight.clone())).collect();
+        let Some(classifier) = classifier else {
+            return Ok(ModelDir::new("the trained network", description, tensors)?);
+        };
+        tensors.extend(classifier::tensors(classifier, self.objective.as_ref())?);
+        let model = ModelDir::new("the trained network", description, tensors)?;
+        // Names of speakers come from a manifest or from folders; those that a list of labels cannot keep are numbers there.
+        let kept = |(index, name): (usize, &String)| match name.contains(['\n', '\r']) || name.is_empty() {
+            true => format!("class {index}"),
+            false => name.clone(),
+        };
+        Ok(model.with_labels(Path::new("classes"), classes.iter().enumerate().map(kept).collect())?)
     }
 
     fn save(&mut self) -> Result<(), TrainError> {

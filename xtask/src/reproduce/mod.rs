@@ -1,6 +1,7 @@
 //! Trainings from one command: without arguments both kinds on synthesised voices, with a corpus the named recipe on it.
 
 pub(crate) mod page;
+mod published;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,6 +26,9 @@ pub(crate) struct Arguments {
     /// The folder of the corpus
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Begin with the weights of this model: a model directory or another run's folder
+    #[arg(long, value_name = "MODEL")]
+    start: Option<PathBuf>,
     /// Seeds, one run each
     #[arg(long, value_delimiter = ',', default_value = "1")]
     seeds: Vec<u64>,
@@ -83,22 +87,32 @@ pub(crate) fn run(root: &Path, arguments: &Arguments, build: Option<Duration>) -
     match &arguments.recipe {
         None => demonstrate(root, arguments, build),
         Some(recipe) => {
-            let manifest = arguments.corpus.as_ref().map(|corpus| corpus_of(corpus, arguments)).transpose()?;
+            let recipe = named(recipe, arguments.corpus.as_deref());
+            let lists = Recipe::load(&recipe, &arguments.set)?.evaluation;
+            let lists = [lists.dev, lists.test].concat();
+            let manifest = arguments.corpus.as_ref().map(|corpus| corpus_of(corpus, arguments, &lists)).transpose()?;
             for &seed in &arguments.seeds {
-                one(root, arguments, recipe, seed, manifest.as_ref())?;
+                one(root, arguments, &recipe, seed, manifest.as_ref())?;
             }
             Ok(())
         }
     }
 }
 
-fn corpus_of(name: &str, arguments: &Arguments) -> anyhow::Result<Manifest> {
-    let root = arguments.root.as_ref().context("--root: name the folder of the corpus")?;
-    read_corpus(name, root)
+/// A recipe's whole name: `ecapa` on the corpus voxceleb is `ecapa/voxceleb`.
+fn named(recipe: &str, corpus: Option<&str>) -> String {
+    let whole = format!("{recipe}/{}", corpus.unwrap_or_default());
+    if Recipe::names().any(|name| name == whole) { whole } else { recipe.to_owned() }
 }
 
-/// The recordings of a published corpus, or of a manifest file.
-pub(crate) fn read_corpus(name: &str, root: &Path) -> anyhow::Result<Manifest> {
+fn corpus_of(name: &str, arguments: &Arguments, lists: &[String]) -> anyhow::Result<Manifest> {
+    let root = arguments.root.as_ref().context("--root: name the folder of the corpus")?;
+    read_corpus(name, root, lists)
+}
+
+/// The recordings of a published corpus, or of a manifest file. Of VoxCeleb the speakers of the trial lists `lists` are judged and
+/// not trained on.
+pub(crate) fn read_corpus(name: &str, root: &Path, lists: &[String]) -> anyhow::Result<Manifest> {
     match name {
         "vctk" => {
             let mut manifest = vctk(root, None)?;
@@ -107,7 +121,9 @@ pub(crate) fn read_corpus(name: &str, root: &Path) -> anyhow::Result<Manifest> {
         }
         "voxceleb" => {
             let mut manifest = voxceleb(root, None)?;
-            manifest.split_speakers(SpeakerOrder::Sorted {})?;
+            if !manifest.split_by_trials(lists)? {
+                manifest.split_speakers(SpeakerOrder::Sorted {})?;
+            }
             Ok(manifest)
         }
         file => Ok(Manifest::read(Path::new(file), root)?),
@@ -137,6 +153,7 @@ fn one(
     println!("{name}: {} steps", recipe.steps);
     let request = Request {
         recipe,
+        start: arguments.start.clone(),
         resume: folder.join("recipe.toml").is_file(),
         run: folder.clone(),
         manifest: manifest.cloned(),
@@ -151,6 +168,10 @@ fn one(
     }
     let judgement = session::judge(&finished.run, &request.recipe, manifest)?;
     judgement.lists.iter().for_each(print_list);
+    let mut lists: Vec<ListResult> = judgement.lists.iter().map(list_result).collect();
+    if let Some(manifest) = manifest {
+        lists.extend(published::compare(&request.recipe, manifest, &finished.run.model(), &lists)?);
+    }
     let told = summary::of_run(&request.recipe, &finished, &judgement)?;
     summary::save(&folder, &told)?;
     let files = report::write(&[told], &folder.join("report"))?;
@@ -168,7 +189,7 @@ fn one(
         minutes: finished.seconds / 60.0,
         threads: arguments.threads,
         machine: crate::bench::machine(),
-        lists: judgement.lists.iter().map(list_result).collect(),
+        lists,
         curve: read_evaluations(&folder.join("evaluations.jsonl"))?,
     };
     results::keep(root, &name, &Results::Training(result))
@@ -248,6 +269,7 @@ fn demonstrate(root: &Path, arguments: &Arguments, build: Option<Duration>) -> a
             run: folder.join(name.replace('/', "-")),
             recipe,
             manifest: None,
+            start: None,
             resume: false,
             cache: None,
             workers: 1,

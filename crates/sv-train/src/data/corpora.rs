@@ -36,30 +36,6 @@ pub fn vctk(root: &Path, speakers: Option<&[String]>) -> Result<Manifest, TrainE
     Err(DataError::NoRecordings { folder: root.to_owned(), corpus: "VCTK", expected }.into())
 }
 
-/// VoxCeleb 1 or 2: `wav/idNNNNN/VIDEO/UTTERANCE.wav` or `aac/idNNNNN/VIDEO/UTTERANCE.m4a` below `root` or its folder `dev`.
-///
-/// Sorted by path; every split is `all`. With `speakers` only those.
-///
-/// # Errors
-/// As [`vctk`].
-pub fn voxceleb(root: &Path, speakers: Option<&[String]>) -> Result<Manifest, TrainError> {
-    let folders = [("wav", "wav"), ("aac", "m4a")];
-    for (base, (folder, extension)) in ["", "dev"].iter().flat_map(|base| folders.map(|folder| (base, folder))) {
-        let below = Path::new(base).join(folder);
-        if root.join(&below).is_dir() {
-            let mut files = Vec::new();
-            for speaker in listed(root, &below, true)? {
-                for video in listed(root, &speaker, true)? {
-                    files.extend(with_extension(root, &video, extension)?);
-                }
-            }
-            return manifest(root, "VoxCeleb", files, 2, speakers);
-        }
-    }
-    let expected = "wav/idNNNNN/VIDEO/*.wav or aac/idNNNNN/VIDEO/*.m4a";
-    Err(DataError::NoRecordings { folder: root.to_owned(), corpus: "VoxCeleb", expected }.into())
-}
-
 /// Synthetic voices: so many utterances of each of these speakers, in one split. [`Corpus::size`] gives the sizes at which
 /// figures are made.
 #[must_use]
@@ -101,7 +77,7 @@ pub(super) fn listed(root: &Path, below: &Path, folders: bool) -> Result<Vec<Pat
     Ok(paths)
 }
 
-fn with_extension(root: &Path, below: &Path, extension: &str) -> Result<Vec<PathBuf>, TrainError> {
+pub(super) fn with_extension(root: &Path, below: &Path, extension: &str) -> Result<Vec<PathBuf>, TrainError> {
     let mut files = listed(root, below, false)?;
     files.retain(|file| file.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension)));
     Ok(files)
@@ -115,7 +91,7 @@ fn first_microphone(file: &Path) -> Option<PathBuf> {
 }
 
 /// Entries of files whose speaker is the folder `up` levels above them.
-fn manifest(
+pub(super) fn manifest(
     root: &Path,
     corpus: &str,
     files: Vec<PathBuf>,
@@ -181,21 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn voxceleb_takes_the_speaker_two_folders_up() {
-        let folder = tempfile::tempdir().unwrap();
-        touch(folder.path(), &["wav/id10002/b/00001.wav", "wav/id10001/a/00002.wav", "wav/id10001/a/00001.wav"]);
-        let manifest = voxceleb(folder.path(), None).unwrap();
-        let speakers: Vec<&str> = manifest.entries.iter().map(|entry| entry.speaker.as_str()).collect();
-        assert_eq!(speakers, ["id10001", "id10001", "id10002"]);
-        assert_eq!(manifest.entries[0].recording.to_string(), "wav/id10001/a/00001.wav");
-    }
-
-    #[test]
     fn a_folder_of_something_else_says_what_was_expected() {
         let folder = tempfile::tempdir().unwrap();
-        for result in [vctk(folder.path(), None), voxceleb(folder.path(), None)] {
-            assert!(matches!(result, Err(TrainError::Data(DataError::NoRecordings { .. }))));
-        }
+        let result = vctk(folder.path(), None);
+        assert!(matches!(result, Err(TrainError::Data(DataError::NoRecordings { .. }))));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod sampler;
 mod select;
 mod statistics;
 mod store;
+mod voxceleb;
 mod wave_rows;
 
 pub use batch::{Batch, PieceId};
@@ -32,7 +33,7 @@ pub use config::{
     AugmentationConfig, Classes, CropConfig, CropEdges, DataConfig, Draw, FeatureOffsetConfig, NoiseConfig,
     NoiseSource, PreparationConfig, SamplerConfig, TakeFrom,
 };
-pub use corpora::{synthetic, vctk, voxceleb};
+pub use corpora::{synthetic, vctk};
 pub use error::DataError;
 pub use loader::Loader;
 pub use manifest::{Entry, Manifest, Recording};
@@ -40,3 +41,4 @@ pub use pieces::{Piece, PieceContent};
 pub use prepare::{Preparation, Skipped, TrainingData};
 pub use select::{Selection, SpeakerOrder};
 pub use statistics::BandStatistics;
+pub use voxceleb::{listed_recording, trial_list, voxceleb};

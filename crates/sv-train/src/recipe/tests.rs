@@ -75,6 +75,32 @@ fn the_voxceleb_recipes_have_speechbrains_batch_and_schedule() {
     assert_eq!((options.margin, options.scale), (0.2, 30.0));
 }
 
+/// WeSpeaker's large-margin fine-tuning (`*_lm.yaml`) of the network that `ecapa/voxceleb` trains.
+#[test]
+fn large_margin_fine_tuning_is_wespeakers_of_speechbrains_network() {
+    let (first, tuned) = (load("ecapa/voxceleb"), load("ecapa/voxceleb-lm"));
+    assert_eq!((&tuned.encoder, &tuned.front_end, tuned.seed), (&first.encoder, &first.front_end, first.seed));
+    // The same recordings are held out.
+    assert_eq!(tuned.corpus, first.corpus);
+    assert_eq!(tuned.initialisation, Initialisation::Model {});
+    assert_eq!((tuned.data.rows(), tuned.data.crop.frames, tuned.data.sampler.once_per_frames), (64, [600, 600], None));
+    assert!(tuned.data.augmentation.as_ref().unwrap().effects.speed.is_none());
+    let ObjectiveConfig::AamSoftmax(options) = &tuned.objective else { panic!("{:?}", tuned.objective) };
+    assert_eq!((options.margin, options.scale, tuned.margin.as_ref()), (0.5, 30.0, None));
+    let Method::Sgd { momentum, nesterov, weight_decay } = tuned.optimizer.method else {
+        panic!("{:?}", tuned.optimizer)
+    };
+    assert_eq!((momentum, nesterov, weight_decay), (0.9, true, 1e-4));
+    // Five epochs; from zero over the first, then from 1e-4 down to 2.5e-5 along an exponential.
+    let epoch = 1_240_651 * 9 / 10 / 64;
+    assert_eq!(tuned.steps, 5 * epoch);
+    let falling = |step: u64| 1e-4 * 0.25_f64.powf(step as f64 / tuned.steps as f64);
+    for (step, share) in [(0, 0.0), (epoch / 2, 0.5), (epoch, 1.0), (3 * epoch, 1.0), (tuned.steps, 1.0)] {
+        let rate = tuned.schedule.rate(step);
+        assert!((rate - share * falling(step)).abs() < 1e-12, "{step}: {rate}");
+    }
+}
+
 /// What both of them share; the numbers are those of `configuration.py`, `data_preprocess.py`, `utils.py` and `model.py`.
 fn has_the_tensorflow_defaults(recipe: &Recipe) {
     // sr 8000, nfft 512, window 0.025 s, hop 0.01 s, periodic Hann, zeros beyond the ends, power, 40 Slaney bands to 4 kHz,

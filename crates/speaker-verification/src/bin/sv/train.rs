@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// The folder that the manifest's paths and `trials/NAME.txt` are in [default: the manifest's]
     #[arg(long, value_name = "DIR", requires = "manifest")]
     root: Option<PathBuf>,
+    /// Begin with the weights of this model, and its classifier's: a model directory, a run's folder, another system's checkpoint
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    start: Option<PathBuf>,
     /// Go on with the run: it ends with the same bits as one that was never stopped
     #[arg(long)]
     resume: bool,
@@ -60,6 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         recipe: Recipe::load(name, &arguments.set)?,
         run: run.clone(),
         manifest,
+        start: arguments.start.clone(),
         resume: arguments.resume,
         cache: arguments.cache.clone(),
         workers: arguments.workers,

@@ -100,7 +100,8 @@ impl AttentionPass {
         let (told_bias, rest) = rest.split_at(a);
         let (logits, rest) = rest.split_at(c * a);
         let (logits_bias, rest) = rest.split_at(c);
-        let columns = |from: usize, to: usize| told.chunks_exact(3 * c).flat_map(|row| &row[from..to]).copied().collect();
+        let columns =
+            |from: usize, to: usize| told.chunks_exact(3 * c).flat_map(|row| &row[from..to]).copied().collect();
         let norm = self.norm.then(|| rest.split_at(a));
         Weights { own: columns(0, c), alike: columns(c, 3 * c), told_bias, logits, logits_bias, norm }
     }
@@ -233,8 +234,7 @@ impl CustomOp2 for AttentionPass {
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, slopes: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (of_x, of_w) =
-            lent(x, |x| lent(w, |w| lent(slopes, |slopes| Ok(self.backward(x, w, slopes)))))?;
+        let (of_x, of_w) = lent(x, |x| lent(w, |w| lent(slopes, |slopes| Ok(self.backward(x, w, slopes)))))?;
         let device = x.device();
         Ok((Some(Tensor::from_vec(of_x, x.shape(), device)?), Some(Tensor::from_vec(of_w, w.shape(), device)?)))
     }
