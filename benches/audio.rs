@@ -9,6 +9,7 @@ use sv_audio::Waveform;
 use sv_audio::frontend::{Compression, FeatureExtractor, FrontEnd};
 use sv_audio::mel::MelBank;
 use sv_audio::resample::{ResamplePlan, Resampler};
+use sv_benches::workload;
 
 /// One second of a chirp.
 fn second(rate_hz: u32) -> Waveform {
@@ -17,11 +18,7 @@ fn second(rate_hz: u32) -> Waveform {
 
 /// A chirp of so many seconds, which starts anew each second.
 fn chirp(seconds: u32, rate_hz: u32) -> Waveform {
-    let chirp = |n: u32| {
-        let t = f64::from(n % rate_hz) / f64::from(rate_hz);
-        (0.3 * (TAU * (100.0 + 0.2 * f64::from(rate_hz) * t) * t).sin()) as f32
-    };
-    Waveform::new((0..seconds * rate_hz).map(chirp).collect(), rate_hz).expect("finite samples")
+    Waveform::new(workload::chirp_at(seconds as usize, rate_hz), rate_hz).expect("finite samples")
 }
 
 /// The front end from its definition: a sum of n_fft terms a bin, a dense product for the filters.

@@ -2,6 +2,8 @@
 //! of 40 values. `benches/training.rs` times it, `cargo xtask bench --training` compares it with PyTorch, whose side is
 //! `benches/peers/lstm_training.py`: both make the same weights and frames from the same numbers.
 
+use std::f64::consts::TAU;
+
 use sv_kernels::KernelError;
 use sv_kernels::lstm::{
     Batch, Gradients, Keep, LayerGradients, LayerSizes, LayerWeights, LstmSlopes, LstmTraining, Threads,
@@ -133,4 +135,20 @@ pub fn norm(gradients: &Gradients) -> f64 {
         tables.into_iter().flatten().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>()
     };
     gradients.layers.iter().map(tables).sum::<f64>().sqrt()
+}
+
+/// A chirp of so many seconds at 16 kHz, 0.3 sin of 100 Hz rising by a fifth of the rate a second, which starts anew each second.
+#[must_use]
+pub fn chirp(seconds: usize) -> Vec<f32> {
+    chirp_at(seconds, 16_000)
+}
+
+/// The same at another rate.
+#[must_use]
+pub fn chirp_at(seconds: usize, rate_hz: u32) -> Vec<f32> {
+    let sample = |n: u32| {
+        let t = f64::from(n % rate_hz) / f64::from(rate_hz);
+        (0.3 * (TAU * (100.0 + 0.2 * f64::from(rate_hz) * t) * t).sin()) as f32
+    };
+    (0..rate_hz).map(sample).collect::<Vec<f32>>().repeat(seconds)
 }

@@ -1,8 +1,9 @@
 """PyTorch as a peer: training steps of SpeechBrain's ECAPA-TDNN when told to, as benches/ecapa_training.rs makes them.
 
-Started as `python ecapa_training.py THREADS`. Prints `ready` after import. Then each line on standard input is a case as
-JSON, {"channels": 512, "mfa": 1536, "sequences": 16, "frames": 200, "classes": 1000}; the answer is one line of JSON:
-{"torch": version, "seconds": ..., "processor": ..., "loss": ..., "norm": ..., "peak": ...}. Timed are forward and backward of the additive
+Started as `python ecapa_training.py THREADS`. Prints `ready` after import. Then each line on standard input is a case five
+numbers, CHANNELS MFA SEQUENCES FRAMES CLASSES; the answer is one line of JSON:
+{"peer": version, "seconds": ..., "processor": ..., "check": [loss, root of
+the gradients' sum of squares], "peak": ...}. Timed are forward and backward of the additive
 angular margin loss over the embeddings (m 0.2, s 30, the mean); the first time that a case is asked for, a step goes before
 that is not timed. `peak` is the process's largest memory in bytes above that before the first step.
 
@@ -86,12 +87,12 @@ class Step:
         loss.backward()
         seconds, processor = time.perf_counter() - start, time.process_time() - processor
         norm = sum(parameter.grad.double().square().sum() for parameter in parameters).sqrt()
-        return {"torch": torch.__version__, "seconds": seconds, "processor": processor, "loss": loss.item(), "norm": norm.item()}
+        return {"peer": f"PyTorch {torch.__version__}", "seconds": seconds, "processor": processor, "check": [loss.item(), norm.item()]}
 
 
 steps = {}
 print("ready", flush=True)
 for line in sys.stdin:
     if line not in steps:
-        steps[line] = Step(**json.loads(line))
+        steps[line] = Step(*map(int, line.split()))
     print(json.dumps({**steps[line].run(), "peak": steps[line].peak}), flush=True)

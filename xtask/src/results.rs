@@ -20,6 +20,8 @@ pub(crate) enum Results {
     TrainingSteps(bench::training::Results),
     /// One ECAPA-TDNN on one window, against a peer.
     Ecapa(bench::ecapa::Results),
+    /// Cases against a peer, one by one.
+    Suite(bench::suite::Results),
     /// A finished training.
     Training(reproduce::RunResult),
 }
@@ -45,11 +47,13 @@ pub(crate) fn write_page(root: &Path) -> anyhow::Result<()> {
         std::fs::read_dir(root.join("docs/results"))?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
-    let (mut embedding, mut ecapa, mut steps, mut runs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut embedding, mut ecapa, mut suites) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut steps, mut runs) = (Vec::new(), Vec::new());
     for path in files {
         match serde_json::from_str(&read(&path)?).with_context(|| path.display().to_string())? {
             Results::Embedding(results) => embedding.push(results),
             Results::Ecapa(results) => ecapa.push(results),
+            Results::Suite(results) => suites.push(results),
             Results::TrainingSteps(results) => steps.push(results),
             Results::Training(results) => runs.push(results),
         }
@@ -62,6 +66,9 @@ pub(crate) fn write_page(root: &Path) -> anyhow::Result<()> {
     }
     for results in &ecapa {
         bench::page::ecapa_section(&mut page, results)?;
+    }
+    for results in &suites {
+        bench::page::suite_section(&mut page, results)?;
     }
     for results in &steps {
         bench::page::training_section(&mut page, results)?;

@@ -4,6 +4,7 @@
 pub(crate) mod ecapa;
 pub(crate) mod page;
 mod peer;
+pub(crate) mod suite;
 pub(crate) mod training;
 
 use std::path::{Path, PathBuf};
@@ -25,15 +26,21 @@ pub(crate) struct Arguments {
     /// An ECAPA-TDNN of SpeechBrain's directory DIR against onnxruntime, with one thread and with --threads
     #[arg(long, value_name = "DIR", conflicts_with = "training")]
     ecapa: Option<PathBuf>,
-    /// A Python with torch, for embedding Resemblyzer and soundfile, for --ecapa speechbrain, onnx and onnxruntime; without it only
-    /// ours is timed
+    /// Cases of one kind against a peer, in turn
+    #[arg(long, value_enum, conflicts_with_all = ["training", "ecapa"])]
+    suite: Option<suite::Suite>,
+    /// A model directory of SpeechBrain's, for --suite ecapa-files
+    #[arg(long, value_name = "DIR", requires = "suite")]
+    model: Option<PathBuf>,
+    /// A Python with torch, for embedding Resemblyzer and soundfile, for --ecapa speechbrain, onnx and onnxruntime, for --suite what
+    /// the script in benches/peers names; without it only ours is timed
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
     /// The folder of recordings and trial lists; not for --training or --ecapa
-    #[arg(long, env = "SV_DATA", required_unless_present_any = ["training", "ecapa"])]
+    #[arg(long, env = "SV_DATA", required_unless_present_any = ["training", "ecapa", "suite"])]
     data: Option<PathBuf>,
-    /// The folder with resemblyzer_pretrained.pt; not for --training or --ecapa
-    #[arg(long, env = "SV_REFERENCE", required_unless_present_any = ["training", "ecapa"])]
+    /// The folder with resemblyzer_pretrained.pt; not for --training, --ecapa or --suite
+    #[arg(long, env = "SV_REFERENCE", required_unless_present_any = ["training", "ecapa", "suite"])]
     reference: Option<PathBuf>,
     /// Runs of each side
     #[arg(long, default_value_t = 5)]
@@ -41,10 +48,10 @@ pub(crate) struct Arguments {
     /// Threads of each side
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Name of the run: docs/results/NAME.json; left out, `bench`, or `training` or `ecapa`
+    /// Name of the run: docs/results/NAME.json; left out, `bench`, or `training`, `ecapa` or the suite's
     #[arg(long)]
     name: Option<String>,
-    /// What else the machine does meanwhile, for the page; only with --training or --ecapa
+    /// What else the machine does meanwhile, for the page; not with embedding
     #[arg(long, value_name = "TEXT")]
     beside: Option<String>,
     /// Trial lists whose files are embedded
@@ -93,6 +100,8 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     speaker_verification::models::pool::limit(arguments.threads)?;
     let (name, results) = if let Some(model) = &arguments.ecapa {
         ("ecapa", crate::results::Results::Ecapa(ecapa::run(root, arguments, model)?))
+    } else if let Some(suite) = arguments.suite {
+        (suite.name(), crate::results::Results::Suite(suite::run(root, arguments, suite)?))
     } else if arguments.training {
         ("training", crate::results::Results::TrainingSteps(training::run(root, arguments)?))
     } else {

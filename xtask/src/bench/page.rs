@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Results, ecapa, training};
+use super::{Results, ecapa, suite, training};
 use crate::results::row;
 
 pub(crate) fn section(page: &mut String, results: &Results) -> anyhow::Result<()> {
@@ -40,6 +40,49 @@ pub(crate) fn section(page: &mut String, results: &Results) -> anyhow::Result<()
             start.import_resemblyzer,
             start.sv_verify / start.import_resemblyzer
         )?;
+    }
+    Ok(())
+}
+
+/// The section about a suite.
+pub(crate) fn suite_section(page: &mut String, results: &suite::Results) -> anyhow::Result<()> {
+    writeln!(page, "\n## {}\n", results.title)?;
+    write!(page, "{}", results.machine)?;
+    if let Some(beside) = &results.beside {
+        write!(page, " ({beside})")?;
+    }
+    writeln!(
+        page,
+        ". {}. {} interleaved runs, medians. The peer is {}. In brackets: the most of its time that is allowed. Made by \
+         `cargo xtask bench --suite`.\n",
+        results.about,
+        results.runs,
+        results.peer.as_deref().unwrap_or("not there"),
+    )?;
+    let remembers = results.cases.iter().any(|case| case.ours_peak.is_some());
+    let mut head = vec!["case", "threads", "ours, ms", "peer, ms", "ratio", "fastest, ours", "fastest, peer"];
+    if remembers {
+        head.extend(["memory, ours, MiB", "memory, peer, MiB"]);
+    }
+    row(page, &head.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    row(page, &vec!["---".to_owned(); head.len()])?;
+    let milliseconds = |value: Option<f64>| value.map_or("-".into(), |value| format!("{:.2}", 1e3 * value));
+    let mebibytes = |value: Option<f64>| value.map_or("-".into(), |value| format!("{:.0}", value / f64::from(1 << 20)));
+    for case in &results.cases {
+        let ratio = |theirs: f64| format!("{:.2} (at most {:.1})", case.ours / theirs, case.most);
+        let mut cells = vec![
+            case.name.clone(),
+            case.threads.to_string(),
+            milliseconds(Some(case.ours)),
+            milliseconds(case.theirs),
+            case.theirs.map_or("-".into(), ratio),
+            milliseconds(Some(case.ours_fastest)),
+            milliseconds(case.theirs_fastest),
+        ];
+        if remembers {
+            cells.extend([mebibytes(case.ours_peak), mebibytes(case.theirs_peak)]);
+        }
+        row(page, &cells)?;
     }
     Ok(())
 }
