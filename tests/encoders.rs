@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use common::data::{Tensors, difference, reference_dir};
-use ndarray::Array2;
+use ndarray::{Array2, Array3};
+use speaker_verification::SpeakerRecognition;
 use sv_audio::Waveform;
 use sv_audio::frontend::FeatureExtractor;
 use sv_kernels::Tier;
@@ -255,6 +256,52 @@ fn rows_of_a_batch_have_the_embeddings_that_each_has_alone() {
         }
     }
     assert_eq!(compared, 3 + 3 + 2 + 2);
+}
+
+#[test]
+fn speechbrains_padded_batches_are_there_by_name() {
+    let Some(folder) = reference_dir() else { return };
+    let tolerances = Tolerances::read(&folder);
+    for case in &CASES[..2] {
+        let (model, values) = load(&folder, case);
+        let shares = values.get("batch.relative_lengths").f32();
+        let (batch, expected) = (values.get("batch.features"), values.get("batch.embedding"));
+        let features = Array3::from_shape_vec((batch.shape[0], batch.shape[1], batch.shape[2]), batch.f32()).unwrap();
+        let bound = tolerances.of(case.name, case.embedding);
+        for tier in Tier::available() {
+            let plan = Plan::on_tier(tier, &model.description().encoder, model.weights()).unwrap();
+            let got = plan.embed_padded_as_speechbrain(features.view(), &shares).unwrap();
+            let error = difference(got.as_slice().unwrap(), &expected.data).1;
+            assert!(error <= bound, "{} on {tier:?}: {error:.2e}", case.name);
+            // A share of nothing, one row too few.
+            assert!(matches!(
+                plan.embed_padded_as_speechbrain(features.view(), &[1.0, 0.0, 0.5]),
+                Err(ModelError::Lengths { rows: 3, .. })
+            ));
+            assert!(plan.embed_padded_as_speechbrain(features.view(), &shares[..2]).is_err());
+        }
+        // From the waves, in one tensor.
+        let waves = Tensors::read(&folder.join("waves.safetensors"));
+        let samples = values.get("batch.lengths").data;
+        let most = samples.iter().copied().fold(0.0, f64::max) as usize;
+        let mut padded = Array2::zeros((WAVES.len(), most));
+        for (name, mut row) in WAVES.iter().zip(padded.outer_iter_mut()) {
+            row.iter_mut().zip(waves.get(name).f32()).for_each(|(to, from)| *to = from);
+        }
+        let lengths: Vec<f64> = samples.iter().map(|samples| samples / most as f64).collect();
+        let recognition = SpeakerRecognition::new(&model).unwrap();
+        let got = recognition.encode_batch_as_speechbrain(padded.view(), Some(&lengths), false).unwrap();
+        let error = difference(got.as_slice().unwrap(), &expected.data).1;
+        assert!(error <= 10.0 * bound, "{} from waves: {error:.2e}", case.name);
+        // Ours are those of the utterances alone.
+        let alone = recognition.encode_batch(padded.view(), Some(&lengths), false).unwrap();
+        let error = difference(alone.as_slice().unwrap(), &values.get("batch.embedding_alone").data).1;
+        assert!(error <= 10.0 * bound, "{} alone: {error:.2e}", case.name);
+    }
+    let (resnet, _) = load(&folder, CASES.iter().find(|case| case.name == "wespeaker_resnet34_tiny").unwrap());
+    let plan = Plan::new(&resnet.description().encoder, resnet.weights()).unwrap();
+    let features = Array3::zeros((1, 20, 80));
+    assert!(matches!(plan.embed_padded_as_speechbrain(features.view(), &[1.0]), Err(ModelError::NotPadded)));
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub struct SpeakerRecognition {
     description: Description,
     fingerprint: Fingerprint,
     extractor: FeatureExtractor,
-    plan: Plan,
+    pub(crate) plan: Plan,
     classifier: Option<Classifier>,
     embedding_mean: Option<Vec<f32>>,
     #[cfg(feature = "decode")]

@@ -298,6 +298,11 @@ pub enum ModelError {
         #[source]
         problem: LabelProblem,
     },
+    /// SpeechBrain's padded batches were asked of another network.
+    #[error(
+        "SpeechBrain's padded batches are defined for its ECAPA-TDNN and x-vector network; embed the batch as it is"
+    )]
+    NotPadded,
     /// Lengths that do not fit a padded batch.
     #[error(
         "lengths {got:?} for a batch of {rows} rows of {frames} frames; give one length a row, none above {frames}"

@@ -23,6 +23,23 @@ pub(super) trait Network: Send + Sync {
     ) -> Result<(), ModelError>;
 }
 
+/// A network that can embed a row of a padded batch as SpeechBrain does: convolutions run over all frames, statistics over those
+/// that count.
+pub(super) trait Padded: Network {
+    /// Frames, of `frames`, that count in a row of which `share` is speech.
+    fn counted(&self, share: f32, frames: usize) -> usize;
+
+    /// [`Network::embed`], the statistics over the first `counted` frames.
+    fn embed_counted(
+        &self,
+        window: ArrayView2<'_, f32>,
+        counted: usize,
+        out: &mut [f32],
+        threads: Threads,
+        memory: &mut Self::Memory,
+    ) -> Result<(), ModelError>;
+}
+
 /// A network and the working memory of calls that have ended.
 pub(super) struct Each<N: Network> {
     network: N,
@@ -63,6 +80,29 @@ impl<N: Network> Each<N> {
         let result = self.network.embed(window, out, threads, &mut memory);
         idle().push(memory);
         result
+    }
+}
+
+impl<N: Padded> Each<N> {
+    /// Rows of a padded batch, of which `least` frames must count, into rows of `out` (B, D), each with its share of speech.
+    pub(super) fn embed_padded(
+        &self,
+        rows: &[(ArrayView2<'_, f32>, f32)],
+        least: usize,
+        out: &mut [f32],
+    ) -> Result<(), ModelError> {
+        let size = out.len() / rows.len().max(1);
+        let threads = Threads::for_caller();
+        let mut memory = N::Memory::default();
+        for (&(row, share), out) in rows.iter().zip(out.chunks_exact_mut(size.max(1))) {
+            let (frames, bins) = row.dim();
+            let counted = self.network.counted(share, frames).min(frames);
+            if counted < least {
+                return Err(ModelError::Features { frames: counted, bins, need: bins, least });
+            }
+            self.network.embed_counted(row, counted, out, threads, &mut memory)?;
+        }
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use sv_kernels::lstm::Threads;
 use sv_kernels::statistics::{moments, scale_add};
 use sv_kernels::{Buffer, KernelError, Tier, math};
 
-use super::each::Network;
+use super::each::{Network, Padded};
 use super::layers::{Affine, conv1d, folded, narrow, padding, place, root, side};
 use crate::ModelError;
 use crate::encoders::ecapa::{BlockInput, Deviation, Divisor, EcapaConfig, Floor, Untouched};
@@ -134,11 +134,11 @@ impl EcapaPlan {
         })
     }
 
-    /// One block: `input` to `output`, both `frames` frames.
+    /// One block: `input` to `output`, both `frames` frames, of which the first `counted` are what the means are of.
     fn block(
         &self,
         block: &Block,
-        frames: usize,
+        [frames, counted]: [usize; 2],
         input: Rows<'_>,
         output: &mut [f32],
         threads: Threads,
@@ -154,7 +154,7 @@ impl EcapaPlan {
 
         let (means, rest) = memory.vectors.at_least(2 * channels + self.config.squeeze).split_at_mut(channels);
         let (factors, hidden) = rest.split_at_mut(channels);
-        moments(self.tier, frames, Rows::new(squeezed, stride), means, &mut [], threads)?;
+        moments(self.tier, counted, Rows::new(squeezed, stride), means, &mut [], threads)?;
         block.down.apply(1, means, hidden)?;
         hidden.iter_mut().for_each(|value| *value = value.max(0.0));
         block.up.apply(1, hidden, factors)?;
@@ -271,6 +271,24 @@ impl Network for EcapaPlan {
         threads: Threads,
         memory: &mut Memory,
     ) -> Result<(), ModelError> {
+        self.embed_counted(window, window.nrows(), out, threads, memory)
+    }
+}
+
+impl Padded for EcapaPlan {
+    /// Frame t counts if `t < share T`, in f32.
+    fn counted(&self, share: f32, frames: usize) -> usize {
+        (share * frames as f32).ceil() as usize
+    }
+
+    fn embed_counted(
+        &self,
+        window: ArrayView2<'_, f32>,
+        counted: usize,
+        out: &mut [f32],
+        threads: Threads,
+        memory: &mut Memory,
+    ) -> Result<(), ModelError> {
         let (frames, bins) = window.dim();
         let (channels, mfa) = (self.config.channels, self.config.mfa);
         let (stride, mfa_stride) = (stride(channels), stride(mfa));
@@ -303,13 +321,13 @@ impl Network for EcapaPlan {
                 (_, None) => Rows::new(&now.values()[..size], stride),
             };
             let mut memory = BlockMemory { inner, squeezed, branches, vectors };
-            self.block(block, frames, input, &mut output[..size], threads, &mut memory)?;
+            self.block(block, [frames, counted], input, &mut output[..size], threads, &mut memory)?;
         }
         let aggregated = aggregated.at_least(frames * mfa_stride);
         let pass = Pass::new(frames, Rows::new(outputs, stride), RowsMut::new(aggregated, mfa_stride));
         self.mfa.run(pass.with_taps_apart(size), threads)?;
         let signal = Rows::new(aggregated, mfa_stride);
-        let pooled = self.pool(frames, signal, threads, [hidden, vectors], pooling)?;
+        let pooled = self.pool(counted, signal, threads, [hidden, vectors], pooling)?;
         pooled.iter_mut().zip(&self.centre).for_each(|(value, centre)| *value -= centre);
         self.embedding.apply(1, pooled, out)?;
         Ok(())

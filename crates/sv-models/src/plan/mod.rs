@@ -116,6 +116,40 @@ impl Plan {
         self.embed(&windows)
     }
 
+    /// Embeds a padded batch (B, T, F) as SpeechBrain does, `shares[b]` of row b being speech, in (0, 1]: (B, D). Padding is let into
+    /// the convolutions and kept out of the statistics, so that a row has not quite the embedding that its utterance has alone.
+    ///
+    /// For comparing with SpeechBrain's own batches; [`Plan::embed_padded`] is what embeds well.
+    ///
+    /// # Errors
+    /// [`ModelError::NotPadded`] for networks that are not SpeechBrain's, [`ModelError::Lengths`] for another number of shares than
+    /// rows or one out of range, [`ModelError::Features`] for features of another network or too few frames that count.
+    ///
+    /// # Source
+    /// SpeechBrain 1.0.3, `lobes/models/ECAPA_TDNN.py` and `nnet/pooling.py: StatisticsPooling`.
+    pub fn embed_padded_as_speechbrain(
+        &self,
+        batch: ArrayView3<'_, f32>,
+        shares: &[f32],
+    ) -> Result<Array2<f32>, ModelError> {
+        let (count, frames, bins) = batch.dim();
+        if shares.len() != count || shares.iter().any(|&share| !(share > 0.0 && share <= 1.0)) {
+            let got = shares.iter().map(|share| (share * frames as f32) as usize).collect();
+            return Err(ModelError::Lengths { rows: count, frames, got });
+        }
+        if bins != self.bins || frames < self.least_frames {
+            return Err(ModelError::Features { frames, bins, need: self.bins, least: self.least_frames });
+        }
+        let rows: Vec<_> = batch.outer_iter().zip(shares.iter().copied()).collect();
+        let mut values = vec![0.0; count * self.embedding_size];
+        match &self.network {
+            Network::Ecapa(plan) => plan.embed_padded(&rows, self.least_frames, &mut values)?,
+            Network::XVector(plan) => plan.embed_padded(&rows, self.least_frames, &mut values)?,
+            Network::Lstm(_) | Network::ResNet(_) => return Err(ModelError::NotPadded),
+        }
+        Ok(Array2::from_shape_vec((count, self.embedding_size), values).expect("B rows of D values"))
+    }
+
     /// Joins the embeddings of an utterance's windows, (n, D) with n at least 1: their mean, scaled as the network scales
     /// its own output (Resemblyzer's `embed_utterance`; Wan et al. 2017, section 2.3, leaves the second scaling open). Networks
     /// that do not scale give the mean alone.

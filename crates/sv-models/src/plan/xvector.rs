@@ -7,7 +7,7 @@ use sv_kernels::lstm::Threads;
 use sv_kernels::statistics::moments;
 use sv_kernels::{Buffer, KernelError, Tier};
 
-use super::each::Network;
+use super::each::{Network, Padded};
 use super::layers::{conv1d, padding, place, root, side};
 use crate::ModelError;
 use crate::encoders::ecapa::Floor;
@@ -56,6 +56,24 @@ impl Network for XVectorPlan {
         threads: Threads,
         memory: &mut Memory,
     ) -> Result<(), ModelError> {
+        self.embed_counted(window, window.nrows(), out, threads, memory)
+    }
+}
+
+impl Padded for XVectorPlan {
+    /// `share T`, rounded in f32, halves to even.
+    fn counted(&self, share: f32, frames: usize) -> usize {
+        (share * frames as f32).round_ties_even() as usize
+    }
+
+    fn embed_counted(
+        &self,
+        window: ArrayView2<'_, f32>,
+        counted: usize,
+        out: &mut [f32],
+        threads: Threads,
+        memory: &mut Memory,
+    ) -> Result<(), ModelError> {
         let (frames, bins) = window.dim();
         let Memory { signals: [now, next], pooled } = memory;
         let (mut now, mut next) = (now, next);
@@ -76,8 +94,8 @@ impl Network for XVectorPlan {
         let signal = Rows::new(&now.values()[..frames * channels], channels);
         let pooled = pooled.at_least(2 * channels);
         let (means, deviations) = pooled.split_at_mut(channels);
-        moments(self.tier, frames, signal, means, deviations, threads)?;
-        root(Floor::AtLeast(0.0), frames as f64 - 1.0, deviations);
+        moments(self.tier, counted, signal, means, deviations, threads)?;
+        root(Floor::AtLeast(0.0), counted as f64 - 1.0, deviations);
         let offset = XVectorConfig::DEVIATION_OFFSET as f32;
         deviations.iter_mut().for_each(|value| *value += offset);
         self.embedding.apply(1, pooled, out)?;
