@@ -64,7 +64,7 @@ impl Step {
     /// Seconds, loss, and the root of the sum of squares of all gradients.
     fn run(&self) -> Result<(f64, f32, f64)> {
         let start = Instant::now();
-        let embeddings = self.encoder.forward_train(&self.features)?;
+        let embeddings = self.encoder.forward(&self.features)?;
         let loss = self.objective.loss(&embeddings, &self.labels)?;
         let gradients = loss.backward()?;
         let seconds = start.elapsed().as_secs_f64();

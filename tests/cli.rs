@@ -53,6 +53,25 @@ fn verify_answers_by_its_exit_status() {
     assert_eq!(status(&["verify", "--model", "m", "a.wav", "b.wav", "--threshold", "NaN"]), Some(2));
 }
 
+/// Without a GPU at hand the tests are of a build without the features that GPUs need.
+#[cfg(not(any(feature = "cuda", feature = "metal")))]
+#[test]
+fn a_device_that_the_build_lacks_is_an_error_that_names_the_feature() {
+    let folder = scene();
+    let verify = |device: &str| {
+        let arguments = ["verify", "--model", "m", "a.wav", "b.wav", "--threshold", "-1", "--device", device];
+        sv(&arguments, folder.path())
+    };
+    assert_eq!(verify("cpu").status.code(), Some(0));
+    for (device, feature) in [("cuda:0", "`cuda`"), ("cuda", "`cuda`"), ("metal", "`metal`")] {
+        let output = verify(device);
+        let message = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && message.contains(device) && message.contains(feature), "{message}");
+    }
+    let unknown = text(&verify("gpu").stderr);
+    assert!(unknown.contains("gpu") && unknown.contains("cuda:N"), "{unknown}");
+}
+
 #[test]
 fn a_verdict_names_the_threshold_and_its_origin() {
     let folder = scene_with(Some(-1.0));
@@ -367,7 +386,10 @@ fn train_lists_its_recipes() {
     let folder = tempfile::tempdir().unwrap();
     let output = sv(&["train", "--list"], folder.path());
     let printed = text(&output.stdout);
-    assert!(output.status.success() && printed.lines().count() == 9, "{printed}");
+    assert!(
+        output.status.success() && printed.lines().count() == speaker_verification::train::Recipe::names().len(),
+        "{printed}"
+    );
     for name in ["ge2e-tf/td", "synthetic/ti", "d-vector/ti", "ecapa/narrow", "ecapa/voxceleb", "xvector/voxceleb"] {
         assert!(printed.lines().any(|line| line.starts_with(name) && line.len() > name.len() + 20), "{printed}");
     }

@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use common::data::{Tensors, difference, reference_dir};
 use ndarray::{Array2, Array3};
 use speaker_verification::SpeakerRecognition;
 use sv_audio::Waveform;
 use sv_audio::frontend::FeatureExtractor;
 use sv_kernels::Tier;
+use sv_kernels::ops::composed_only;
 use sv_models::{ModelDir, ModelError, Plan, reference};
 
 /// A published network at a small size: its checkpoint, its reference values, and the group of its embedding's tolerance.
@@ -256,6 +258,29 @@ fn rows_of_a_batch_have_the_embeddings_that_each_has_alone() {
         }
     }
     assert_eq!(compared, 3 + 3 + 2 + 2);
+}
+
+#[test]
+fn the_portable_path_which_a_gpu_runs_equals_every_reference() {
+    let Some(folder) = reference_dir() else { return };
+    let tolerances = Tolerances::read(&folder);
+    for case in &CASES {
+        let (model, values) = load(&folder, case);
+        let bound = tolerances.of(case.name, case.embedding);
+        let plan = Plan::portable(&Device::Cpu, &model.description().encoder, model.weights()).unwrap();
+        let features: Vec<_> = WAVES.iter().map(|wave| matrix(&values, &format!("{wave}.features"))).collect();
+        // All in one call: lengths differ, and the second time two are alike.
+        let mut views: Vec<_> = features.iter().map(|features| features.view()).collect();
+        views.push(features[0].view());
+        for composed in [false, true] {
+            let embed = || plan.embed(&views).unwrap();
+            let got = if composed { composed_only(embed) } else { embed() };
+            for (row, wave) in got.rows().into_iter().zip(WAVES.iter().chain(&WAVES[..1])) {
+                let error = difference(row.as_slice().unwrap(), &values.get(&format!("{wave}.embedding")).data).1;
+                assert!(error <= bound, "{} {wave}, composed {composed}: {error:.2e}", case.name);
+            }
+        }
+    }
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Case {
     ) {
         let (input, labels) = self.input(path);
         let (embedding, loss) = path.run(|| {
-            let embedding = encoder.forward_train(&input).expect("an embedding");
+            let embedding = encoder.forward(&input).expect("an embedding");
             let loss = objective.loss(&embedding, &labels).expect("a loss");
             (embedding, loss)
         });
@@ -242,8 +242,7 @@ fn ecapa_in_training_is_the_reference_on_every_path() {
         load_classifier(&folder.join("classifier.ckpt"), &objective, &names);
         let (input, _) = case.input(path);
         let fresh = EcapaEncoder::new(&config, &weights, None, dtype, &Device::Cpu).expect("a network");
-        let scores =
-            path.run(|| objective.cosines(&fresh.forward_train(&input).expect("an embedding"))).expect("scores");
+        let scores = path.run(|| objective.cosines(&fresh.forward(&input).expect("an embedding"))).expect("scores");
         case.assert(path, "scores", &scores);
         case.check(path, &encoder, &objective, &ecapa_name, &names);
     }
@@ -273,8 +272,7 @@ fn the_x_vector_in_training_is_the_reference_on_every_path() {
             (encoder, objective)
         });
         let (input, _) = case.input(path);
-        let logits =
-            path.run(|| classifier.logits(&fresh.forward_train(&input).expect("an embedding"))).expect("logits");
+        let logits = path.run(|| classifier.logits(&fresh.forward(&input).expect("an embedding"))).expect("logits");
         case.assert(path, "scores", &candle_nn::ops::log_softmax(&logits, 1).expect("log probabilities"));
         case.check(path, &encoder, &objective, &xvector_name, &classifier_name);
     }

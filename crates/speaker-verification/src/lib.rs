@@ -43,4 +43,4 @@ pub use sv_train as train;
 
 pub use sv_audio::Waveform;
 pub use sv_metrics::{Threshold, Verdict};
-pub use sv_models::{Embedding, ModelDir};
+pub use sv_models::{Device, Embedding, ModelDir};

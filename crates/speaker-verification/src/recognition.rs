@@ -9,7 +9,7 @@ use sv_audio::vad::VadChoice;
 use sv_audio::windows::WindowPlan;
 use sv_audio::{Features, Waveform};
 use sv_metrics::{Threshold, Verdict};
-use sv_models::{Classifier, Description, Embedding, Fingerprint, ModelDir, Plan};
+use sv_models::{Classifier, Description, Device, Embedding, Fingerprint, ModelDir, Plan};
 
 #[cfg(feature = "decode")]
 use sv_audio::decode::{self, DecodeLimits, DecodeWarning};
@@ -98,10 +98,19 @@ impl SpeakerRecognition {
     /// # Errors
     /// [`Error::Audio`] or [`Error::Model`] if its front end or network cannot be planned.
     pub fn new(model: &ModelDir) -> Result<Self, Error> {
+        Self::on_device(model, Device::Cpu)
+    }
+
+    /// The same on `device`: on the CPU by this project's kernels, elsewhere by candle's operations. Embeddings stay comparable.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if this build has no code for the device (it names the feature), or the device is not there; those of
+    /// [`Self::new`].
+    pub fn on_device(model: &ModelDir, device: Device) -> Result<Self, Error> {
         let description = model.description().clone();
         Ok(Self {
             extractor: FeatureExtractor::new(&description.front_end)?,
-            plan: Plan::new(&description.encoder, model.weights())?,
+            plan: Plan::on_device(device, &description.encoder, model.weights())?,
             classifier: model.classifier().cloned(),
             embedding_mean: model.embedding_mean().map(<[f32]>::to_vec),
             fingerprint: model.fingerprint(),

@@ -83,7 +83,7 @@ impl Linear {
 impl Hidden {
     fn new(linear: Option<Linear>, size: usize, setting: &Setting<'_>) -> Result<Self, LossError> {
         let constant = |value: f64| setting.constant(value, &[size]);
-        let running = RunningStatistics { mean: constant(0.0)?, variance: constant(1.0)? };
+        let running = RunningStatistics { mean: constant(0.0)?, variance: constant(1.0)?, frozen: false };
         Ok(Self { linear, weight: constant(1.0)?, bias: constant(0.0)?, running })
     }
 }

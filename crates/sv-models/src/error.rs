@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::Device;
 use crate::checkpoint::{Dtype, Problem, YamlProblem};
 use crate::labels::LabelProblem;
 
@@ -198,6 +199,23 @@ pub enum ModelError {
         tensor: String,
         /// What it may hold.
         need: &'static str,
+    },
+    /// A device that this build knows nothing of.
+    #[error("{device}: this build has no code for it; build with the feature `{feature}`, or compute on the cpu")]
+    DeviceNotBuilt {
+        /// The device.
+        device: Device,
+        /// The cargo feature it needs.
+        feature: &'static str,
+    },
+    /// A device that is not there, or has no driver.
+    #[cfg(feature = "train")]
+    #[error("{device}: cannot be used: {source}; is there such a device, and its driver?")]
+    DeviceNotFound {
+        /// The device.
+        device: Device,
+        /// What candle said.
+        source: Box<candle_core::Error>,
     },
     /// A network that is embedded with but not trained here.
     #[error("{architecture} is not trained by this version; train an LSTM encoder, or convert a checkpoint of it")]

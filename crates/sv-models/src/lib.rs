@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 mod classifier;
+mod device;
 mod embedding;
 mod encoder;
 pub mod encoders;
@@ -18,6 +19,7 @@ pub mod train;
 pub mod weights;
 
 pub use classifier::{Classification, Classifier, ClassifierConfig};
+pub use device::{Device, NotADevice};
 pub use embedding::{Embedding, Fingerprint, NotAFingerprint};
 pub use encoder::EncoderConfig;
 pub use error::ModelError;

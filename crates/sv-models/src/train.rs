@@ -17,11 +17,12 @@ pub use xvector::XVectorEncoder;
 
 /// A network that can be trained: features in, embeddings out, differentiable in its variables.
 pub trait Encoder: Send {
-    /// Embeds a batch of features (B, T, F), all of one length: (B, D).
+    /// Embeds a batch of features (B, T, F), all of one length: (B, D). Batch norms go by the batch's own statistics and move their
+    /// averages, unless the network was made for inference.
     ///
     /// # Errors
     /// [`ModelError::Tensor`] if the shapes do not fit.
-    fn forward_train(&self, features: &Tensor) -> Result<Tensor, ModelError>;
+    fn forward(&self, features: &Tensor) -> Result<Tensor, ModelError>;
 
     /// The trainable tensors by our names.
     fn variables(&self) -> &BTreeMap<String, Var>;
@@ -60,6 +61,26 @@ pub fn encoder(
         }
         EncoderConfig::ResNet(_) => Err(ModelError::NotTrained { architecture: config.name() }),
     }
+}
+
+/// The network of `config` for inference: batch norms go by their averages, which stay.
+///
+/// # Errors
+/// As [`encoder`].
+pub(crate) fn frozen(
+    config: &EncoderConfig,
+    tensors: BTreeMap<String, Weight>,
+    device: &Device,
+) -> Result<Box<dyn Encoder>, ModelError> {
+    let weights = Weights::new("weights", config, tensors)?;
+    Ok(match config {
+        EncoderConfig::Lstm(lstm) => Box::new(LstmEncoder::new(lstm, &weights, None, device)?),
+        EncoderConfig::Ecapa(ecapa) => Box::new(EcapaEncoder::new(ecapa, &weights, None, DType::F32, device)?.frozen()),
+        EncoderConfig::XVector(config) => {
+            Box::new(XVectorEncoder::new(config, &weights, None, DType::F32, device)?.frozen())
+        }
+        EncoderConfig::ResNet(_) => return Err(ModelError::NotTrained { architecture: config.name() }),
+    })
 }
 
 /// Mean and deviation of each feature band over the training data: `x` becomes `(x - mean) / deviation`.
@@ -178,7 +199,7 @@ mod tests {
             let network = encoder(&config, tensors, Some(standardisation), &Device::Cpu).unwrap();
             let features: Vec<f32> = (0..3 * 11 * 5).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
             let batch = Tensor::from_slice(&features, (3, 11, 5), &Device::Cpu).unwrap();
-            let trained = network.forward_train(&batch).unwrap().to_vec2::<f32>().unwrap();
+            let trained = network.forward(&batch).unwrap().to_vec2::<f32>().unwrap();
             let plan = Plan::new(&config, &network.weights().unwrap()).unwrap();
             for (row, trained) in features.chunks(55).zip(trained) {
                 let window = Array2::from_shape_vec((11, 5), row.to_vec()).unwrap();
@@ -208,7 +229,7 @@ mod tests {
         }
         let network = encoder(&EncoderConfig::Lstm(config), tensors, None, &Device::Cpu).unwrap();
         let batch = Tensor::ones((2, 4, 5), DType::F32, &Device::Cpu).unwrap();
-        let gradients = network.forward_train(&batch).unwrap().sum_all().unwrap().backward().unwrap();
+        let gradients = network.forward(&batch).unwrap().sum_all().unwrap().backward().unwrap();
         for var in network.variables().values() {
             let gradient = gradients.get(var.as_tensor()).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert!(gradient.iter().all(|value| value.is_finite()));

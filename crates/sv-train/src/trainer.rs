@@ -249,7 +249,7 @@ impl Trainer {
         if let Some(schedule) = &self.recipe.margin {
             self.objective.set_margin(schedule.margin(self.step))?;
         }
-        let embeddings = self.encoder.forward_train(&features)?;
+        let embeddings = self.encoder.forward(&features)?;
         let loss = self.objective.loss(&embeddings, &labels)?;
         let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
         if !value.is_finite() {

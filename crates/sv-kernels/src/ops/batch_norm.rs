@@ -9,6 +9,8 @@ pub struct RunningStatistics {
     pub mean: Var,
     /// (C), of the unbiased variances.
     pub variance: Var,
+    /// Normalise by these, and do not move them: inference.
+    pub frozen: bool,
 }
 
 /// Share of a new batch in the running averages (PyTorch's default).
@@ -31,11 +33,18 @@ impl RunningStatistics {
 
 /// `weight (x - mean) / sqrt(variance + 1e-5) + bias`, mean and variance of each channel over everything else in `x`.
 ///
-/// `x` (.., C), `weight` and `bias` (C). `running` is moved a tenth of the way to the batch's mean and unbiased variance.
+/// `x` (.., C), `weight` and `bias` (C). `running` is moved a tenth of the way to the batch's mean and unbiased variance; where it
+/// is frozen, it is what `x` is normalised by.
 ///
 /// # Errors
-/// If shapes do not fit, or a channel has fewer than two values: they have no variance.
+/// If shapes do not fit, or a channel has fewer than two values and `running` is not frozen: they have no variance.
 pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, running: &RunningStatistics) -> Result<Tensor> {
+    if running.frozen {
+        let inverse = running.variance.affine(1.0, EPSILON)?.sqrt()?.recip()?;
+        let factor = weight.broadcast_mul(&inverse)?;
+        let offset = (bias - running.mean.broadcast_mul(&factor)?)?;
+        return x.broadcast_mul(&factor)?.broadcast_add(&offset);
+    }
     let (count, _) = count(x)?;
     let mean = mean(x, count)?;
     let centred = x.broadcast_sub(&mean)?;

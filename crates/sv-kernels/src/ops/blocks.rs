@@ -19,6 +19,13 @@ pub struct Norm {
     pub running: RunningStatistics,
 }
 
+impl Norm {
+    /// Whether the kernels, which know the batch's own statistics only, may run it.
+    fn is_the_batchs(norm: Option<&Self>) -> bool {
+        norm.is_none_or(|norm| !norm.running.frozen)
+    }
+}
+
 /// What follows a convolution.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
@@ -48,7 +55,7 @@ pub struct Tdnn {
 /// # Errors
 /// As [`conv1d`] and [`batch_norm`].
 pub fn tdnn(x: &Tensor, layer: &Tdnn) -> Result<Tensor> {
-    if path::on_kernels(&[x, &layer.weight]) && x.rank() == 3 {
+    if path::on_kernels(&[x, &layer.weight]) && x.rank() == 3 && Norm::is_the_batchs(layer.norm.as_ref()) {
         let (b, t, _) = x.dims3()?;
         check(b, t, layer.weight.dims3()?.2, layer.form)?;
         return trained::tdnn(x, layer);
@@ -80,7 +87,8 @@ pub enum Untouched {
 /// If the chunks are not of one size, and as [`tdnn`].
 pub fn res2net_block(x: &Tensor, layers: &[Tdnn], untouched: Untouched) -> Result<Tensor> {
     let (b, t, channels) = x.dims3()?;
-    if path::on_kernels(&[x]) && layers.iter().all(|layer| path::on_kernels(&[&layer.weight])) {
+    let on_kernels = |layer: &Tdnn| path::on_kernels(&[&layer.weight]) && Norm::is_the_batchs(layer.norm.as_ref());
+    if path::on_kernels(&[x]) && layers.iter().all(on_kernels) {
         for layer in layers {
             check(b, t, layer.weight.dims3()?.2, layer.form)?;
         }
@@ -186,7 +194,7 @@ pub fn attentive_pooling(x: &Tensor, pooling: &AttentivePooling) -> Result<Tenso
     if weight.rank() != 2 || weight.dims()[1] != 3 * channels {
         bail!("attention of {:?} on {channels} channels; it takes three times as many", weight.dims())
     }
-    if path::on_kernels(&[x, weight]) {
+    if path::on_kernels(&[x, weight]) && Norm::is_the_batchs(pooling.norm.as_ref()) {
         return trained::attentive_pooling(x, pooling);
     }
     let (mean, deviation) = statistics(x, pooling.context, None)?;

@@ -15,7 +15,7 @@ pub(super) fn variable(salt: u64, shape: &[usize]) -> Var {
 
 pub(super) fn running(channels: usize) -> RunningStatistics {
     let full = |value: f64| Var::from_tensor(&Tensor::full(value, channels, CPU).unwrap()).unwrap();
-    RunningStatistics { mean: full(0.0), variance: full(1.0) }
+    RunningStatistics { mean: full(0.0), variance: full(1.0), frozen: false }
 }
 
 fn numbers(tensor: &Tensor) -> Vec<f64> {
@@ -304,7 +304,7 @@ fn typed_layer(x: &[Tensor], form: Conv1d, activation: Activation, normalised: b
         let tensor = Tensor::full(value, x[2].dims(), CPU).unwrap().to_dtype(x[2].dtype()).unwrap();
         Var::from_tensor(&tensor).unwrap()
     };
-    let running = RunningStatistics { mean: full(0.0), variance: full(1.0) };
+    let running = RunningStatistics { mean: full(0.0), variance: full(1.0), frozen: false };
     let norm = Norm { weight: x[2].clone(), bias: x[3].clone(), running };
     Tdnn { weight: x[0].clone(), bias: x[1].clone(), form, activation, norm: normalised.then_some(norm) }
 }

@@ -1,5 +1,7 @@
 //! An encoder made ready for the CPU: weights packed once, shared by any number of threads.
 
+#[cfg(feature = "train")]
+mod device;
 mod each;
 mod ecapa;
 mod layers;
@@ -11,7 +13,7 @@ use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView3, Axis};
 use sv_kernels::Tier;
 
 use crate::weights::Weights;
-use crate::{EncoderConfig, ModelError};
+use crate::{Device, EncoderConfig, ModelError};
 
 use each::Each;
 use ecapa::EcapaPlan;
@@ -25,6 +27,8 @@ pub struct Plan {
     bins: usize,
     least_frames: usize,
     embedding_size: usize,
+    /// Whether the network scales its embeddings to length one.
+    scales: bool,
 }
 
 enum Network {
@@ -32,6 +36,8 @@ enum Network {
     Ecapa(Box<Each<EcapaPlan>>),
     XVector(Box<Each<XVectorPlan>>),
     ResNet(Box<Each<ResNetPlan>>),
+    #[cfg(feature = "train")]
+    Device(device::DevicePlan),
 }
 
 impl Plan {
@@ -58,12 +64,48 @@ impl Plan {
                 Network::ResNet(Box::new(Each::new(ResNetPlan::new(tier, resnet, weights)?)))
             }
         };
-        Ok(Self {
+        Ok(Self::of(config, network))
+    }
+
+    /// The same on `device`: on the CPU [`Plan::new`], elsewhere the portable path, composed of candle's operations.
+    ///
+    /// On a GPU row i is the same to rounding whatever else is in the call, not to the last bit.
+    ///
+    /// # Errors
+    /// [`ModelError::DeviceNotBuilt`] if this build cannot use the device, [`ModelError::DeviceNotFound`] if it is not there; as
+    /// [`Plan::new`].
+    pub fn on_device(device: Device, config: &EncoderConfig, weights: &Weights) -> Result<Self, ModelError> {
+        device.check()?;
+        match device {
+            Device::Cpu => Self::new(config, weights),
+            #[cfg(feature = "train")]
+            _ => Self::portable(&device.open()?, config, weights),
+            #[cfg(not(feature = "train"))]
+            _ => Err(ModelError::DeviceNotBuilt { device, feature: device.feature().unwrap_or("train") }),
+        }
+    }
+
+    /// The portable path, which GPUs run, on any of candle's devices, for comparisons with it.
+    ///
+    /// # Errors
+    /// [`ModelError::Tensor`] if the device fails.
+    #[cfg(feature = "train")]
+    pub fn portable(
+        device: &candle_core::Device,
+        config: &EncoderConfig,
+        weights: &Weights,
+    ) -> Result<Self, ModelError> {
+        Ok(Self::of(config, Network::Device(device::DevicePlan::new(config, weights, device.clone())?)))
+    }
+
+    fn of(config: &EncoderConfig, network: Network) -> Self {
+        Self {
             network,
             bins: config.bins(),
             least_frames: config.least_frames(),
             embedding_size: config.embedding_size(),
-        })
+            scales: matches!(config, EncoderConfig::Lstm(_)),
+        }
     }
 
     /// D.
@@ -97,6 +139,8 @@ impl Plan {
             Network::Ecapa(plan) => plan.embed(windows, &mut values)?,
             Network::XVector(plan) => plan.embed(windows, &mut values)?,
             Network::ResNet(plan) => plan.embed(windows, &mut values)?,
+            #[cfg(feature = "train")]
+            Network::Device(plan) => plan.embed(windows, &mut values)?,
         }
         Ok(Array2::from_shape_vec((windows.len(), size), values).expect("n rows of D values"))
     }
@@ -145,7 +189,7 @@ impl Plan {
         match &self.network {
             Network::Ecapa(plan) => plan.embed_padded(&rows, self.least_frames, &mut values)?,
             Network::XVector(plan) => plan.embed_padded(&rows, self.least_frames, &mut values)?,
-            Network::Lstm(_) | Network::ResNet(_) => return Err(ModelError::NotPadded),
+            _ => return Err(ModelError::NotPadded),
         }
         Ok(Array2::from_shape_vec((count, self.embedding_size), values).expect("B rows of D values"))
     }
@@ -160,7 +204,7 @@ impl Plan {
         let count = embeddings.nrows() as f64;
         let mean = |column: ArrayView1<'_, f32>| column.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
         let mut joined: Vec<f32> = embeddings.columns().into_iter().map(|column| mean(column) as f32).collect();
-        if embeddings.nrows() > 1 && matches!(self.network, Network::Lstm(_)) {
+        if embeddings.nrows() > 1 && self.scales {
             to_unit(&mut joined, 0.0);
         }
         joined

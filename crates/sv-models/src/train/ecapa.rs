@@ -38,6 +38,12 @@ impl EcapaEncoder {
         Ok(Self { config: config.clone(), parts: Parts::new(weights, dtype, device)?, standardisation, affine })
     }
 
+    /// The same for inference.
+    pub(super) fn frozen(mut self) -> Self {
+        self.parts.frozen = true;
+        self
+    }
+
     fn layer(&self, name: &str, dilation: usize) -> ops::Tdnn {
         self.parts.layer(name, dilation, self.config.form.padding(), Activation::Relu)
     }
@@ -92,7 +98,7 @@ pub(super) fn deviation(Deviation { divisor, floor }: Deviation, offset: f64) ->
 }
 
 impl Encoder for EcapaEncoder {
-    fn forward_train(&self, features: &Tensor) -> Result<Tensor, ModelError> {
+    fn forward(&self, features: &Tensor) -> Result<Tensor, ModelError> {
         let stem = ops::tdnn(&self.affine.apply(features)?, &self.layer("stem", self.config.dilations[0]))?;
         let mut outputs: Vec<Tensor> = Vec::new();
         for index in 0..self.config.blocks() {

@@ -55,7 +55,7 @@ impl LstmEncoder {
 }
 
 impl Encoder for LstmEncoder {
-    fn forward_train(&self, features: &Tensor) -> Result<Tensor, ModelError> {
+    fn forward(&self, features: &Tensor) -> Result<Tensor, ModelError> {
         let input = self.affine.apply(features)?;
         let layers: Vec<LstmLayer> = (0..self.config.layers)
             .map(|layer| {

@@ -15,11 +15,13 @@ use crate::{EncoderConfig, ModelError};
 pub(super) struct Parts {
     pub(super) variables: BTreeMap<String, Var>,
     pub(super) buffers: BTreeMap<String, Var>,
+    /// Whether batch norms go by their averages: inference.
+    pub(super) frozen: bool,
 }
 
 impl Parts {
     pub(super) fn new(weights: &Weights, dtype: DType, device: &Device) -> Result<Self, ModelError> {
-        let mut parts = Self { variables: BTreeMap::new(), buffers: BTreeMap::new() };
+        let mut parts = Self { variables: BTreeMap::new(), buffers: BTreeMap::new(), frozen: false };
         for (name, weight) in weights.iter() {
             let values = Tensor::from_slice(&weight.values, weight.shape.as_slice(), device)?.to_dtype(dtype)?;
             let kind = if is_running_statistic(name) { &mut parts.buffers } else { &mut parts.variables };
@@ -45,7 +47,8 @@ impl Parts {
     /// The batch norm `name`, if the network has one.
     pub(super) fn norm(&self, name: &str) -> Option<Norm> {
         let average = |kind: &str| self.buffers.get(&format!("{name}.{kind}")).cloned();
-        let running = RunningStatistics { mean: average("running_mean")?, variance: average("running_var")? };
+        let (mean, variance) = (average("running_mean")?, average("running_var")?);
+        let running = RunningStatistics { mean, variance, frozen: self.frozen };
         let (weight, bias) = self.pair(name);
         Some(Norm { weight, bias, running })
     }

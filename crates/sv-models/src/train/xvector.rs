@@ -38,10 +38,16 @@ impl XVectorEncoder {
         let affine = Affine::new(standardisation.as_ref(), config.bins, dtype, device)?;
         Ok(Self { config: config.clone(), parts: Parts::new(weights, dtype, device)?, standardisation, affine })
     }
+
+    /// The same for inference.
+    pub(super) fn frozen(mut self) -> Self {
+        self.parts.frozen = true;
+        self
+    }
 }
 
 impl Encoder for XVectorEncoder {
-    fn forward_train(&self, features: &Tensor) -> Result<Tensor, ModelError> {
+    fn forward(&self, features: &Tensor) -> Result<Tensor, ModelError> {
         let mut x = self.affine.apply(features)?;
         for (block, &dilation) in self.config.dilations.iter().enumerate() {
             let activation = Activation::LeakyRelu(XVectorConfig::SLOPE);

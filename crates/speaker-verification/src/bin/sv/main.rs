@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use speaker_verification::SpeakerRecognition;
 use speaker_verification::audio::vad::VadChoice;
+use speaker_verification::{Device, SpeakerRecognition};
 
 /// Exit status of every verb: 0 done (`verify`: accept), 1 `verify`: reject, 2 an error, 3 `verify`: undecided.
 #[derive(Parser)]
@@ -71,11 +71,14 @@ struct ModelArguments {
     /// Find speech by this VAD instead of the model's: none, energy, resemblyzer, trim (14 dB), split (20 dB)
     #[arg(long, value_name = "NAME")]
     vad: Option<VadChoice>,
+    /// Compute on cpu, cuda:N or metal; builds for the latter two have the features `cuda` and `metal`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    device: Device,
 }
 
 impl ModelArguments {
     fn load(&self) -> anyhow::Result<SpeakerRecognition> {
-        let model = SpeakerRecognition::new(&model::load(&self.model)?)?;
+        let model = SpeakerRecognition::on_device(&model::load(&self.model)?, self.device)?;
         tracing::debug!(fingerprint = %model.fingerprint(), "model loaded from {}", self.model.display());
         Ok(match &self.vad {
             Some(vad) => model.with_vad(vad.clone())?,

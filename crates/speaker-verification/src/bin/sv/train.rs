@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use speaker_verification::Device;
 use speaker_verification::train::data::{Manifest, Preparation};
 use speaker_verification::train::report::{self, EvaluationLine, MetricLine, RunSummary};
 use speaker_verification::train::session::{self, Request, Watcher};
-use speaker_verification::train::{Device, Observer, Recipe, TrainError, summary};
+use speaker_verification::train::{Observer, Recipe, TrainError, summary};
 
 use crate::output;
 
@@ -40,6 +41,9 @@ pub(crate) struct Arguments {
     /// Threads that prepare batches ahead of the trainer
     #[arg(long, value_name = "N", default_value_t = 1)]
     workers: usize,
+    /// Compute on cpu, cuda:N or metal; builds for the latter two have the features `cuda` and `metal`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    device: Device,
     /// List the recipes that come with the program
     #[arg(long)]
     list: bool,
@@ -67,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         resume: arguments.resume,
         cache: arguments.cache.clone(),
         workers: arguments.workers,
-        device: Device::Cpu,
+        device: arguments.device.open()?,
     };
     let mut bar = Bar::new(request.recipe.steps);
     let finished = session::train(&request, &mut bar)?;
