@@ -7,6 +7,8 @@
 mod image;
 mod pad;
 mod tile;
+#[cfg(any(feature = "candle", test))]
+pub(crate) mod train;
 
 use rayon::prelude::*;
 

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::batch_norm::{NormForm, batch_norm_with, count};
 use super::blocks::Norm;
-use super::leaky_relu;
+use super::{leaky_relu, path, trained};
 
 /// `act(batch_norm(x) + shortcut)`, where `act` leaves what is above 0 and multiplies the rest by `slope`: 0 is a ReLU, 1 leaves
 /// everything.
@@ -29,6 +29,9 @@ pub fn batch_norm_add_leaky_relu(
     }
     if !(0.0..=1.0).contains(&slope) {
         bail!("a leaky ReLU of slope {slope}; it must be from 0 to 1")
+    }
+    if path::on_kernels(&[x, &norm.weight]) && shortcut.is_none_or(|shortcut| path::on_kernels(&[shortcut])) {
+        return trained::norm_add(x, norm, form, shortcut, slope);
     }
     let y = batch_norm_with(x, &norm.weight, &norm.bias, &norm.running, form)?;
     let y = match shortcut {
