@@ -184,6 +184,8 @@ impl CustomOp1 for Squashing {
 }
 
 #[cfg(test)]
+mod image_tests;
+#[cfg(test)]
 mod network_tests;
 #[cfg(test)]
 mod tests;
