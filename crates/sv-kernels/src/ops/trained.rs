@@ -3,6 +3,7 @@
 //! candle has no place for what a forward pass keeps, so an operation, made anew for each call, holds it.
 
 mod attention;
+mod image;
 mod layer;
 mod moments;
 mod res2net;
@@ -14,6 +15,7 @@ use candle_core::{CpuStorage, Error, Layout, Result, Storage, Tensor, bail};
 
 use crate::tdnn::pooling::Sizes;
 pub(super) use attention::attentive_pooling;
+pub(super) use image::{conv2d, norm_add};
 pub(super) use layer::tdnn;
 pub(super) use moments::{attentive, statistics};
 pub(super) use res2net::res2net;
