@@ -8,8 +8,10 @@
 mod batch_norm;
 mod blocks;
 mod conv1d;
+mod conv2d;
 mod lstm;
 mod lstm_training;
+mod norm_add;
 mod path;
 mod pooling;
 mod trained;
@@ -17,14 +19,16 @@ mod trained;
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor, bail};
 
 use crate::{Tier, math, reference};
-pub use batch_norm::{EPSILON, MOMENTUM, RunningStatistics, batch_norm};
+pub use batch_norm::{EPSILON, MOMENTUM, NormForm, RunningStatistics, batch_norm, batch_norm_with};
 pub use blocks::{
     Activation, AttentivePooling, Norm, SeRes2Net, Squeeze, Tdnn, Untouched, attentive_pooling, res2net_block,
     se_res2net, se_scale, tdnn,
 };
 pub use conv1d::{Conv1d, Padding, conv1d};
+pub use conv2d::{Conv2d, conv2d};
 pub use lstm::{LstmLayer, LstmOutputs, lstm, lstm_last};
 pub use lstm_training::LstmMemory;
+pub use norm_add::batch_norm_add_leaky_relu;
 pub use path::composed_only;
 pub use pooling::{Deviation, Divisor, Floor, attentive_stats, statistics};
 

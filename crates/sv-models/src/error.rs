@@ -199,12 +199,6 @@ pub enum ModelError {
         /// What it may hold.
         need: &'static str,
     },
-    /// A network that is embedded with but not trained here.
-    #[error("{architecture} is not trained by this version; train an LSTM encoder, or convert a checkpoint of it")]
-    NotTrained {
-        /// What the network is.
-        architecture: &'static str,
-    },
     /// A checkpoint whose tensors belong to no known system.
     #[error("{file}: its tensors ({}, ...) belong to no known speaker encoder; SpeechBrain's, WeSpeaker's, TaoRuijie's, Resemblyzer's and the GE2E TensorFlow code's are read", .names.join(", "))]
     UnknownArchitecture {

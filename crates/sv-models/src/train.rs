@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 mod ecapa;
 mod lstm;
 mod parts;
+mod resnet;
 mod xvector;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -13,6 +14,7 @@ use crate::weights::{Weight, Weights};
 use crate::{EncoderConfig, ModelError};
 pub use ecapa::EcapaEncoder;
 pub use lstm::LstmEncoder;
+pub use resnet::ResNetEncoder;
 pub use xvector::XVectorEncoder;
 
 /// A network that can be trained: features in, embeddings out, differentiable in its variables.
@@ -58,7 +60,9 @@ pub fn encoder(
         EncoderConfig::XVector(xvector) => {
             Ok(Box::new(XVectorEncoder::new(xvector, &weights, standardisation, DType::F32, device)?))
         }
-        EncoderConfig::ResNet(_) => Err(ModelError::NotTrained { architecture: config.name() }),
+        EncoderConfig::ResNet(resnet) => {
+            Ok(Box::new(ResNetEncoder::new(resnet, &weights, standardisation, DType::F32, device)?))
+        }
     }
 }
 

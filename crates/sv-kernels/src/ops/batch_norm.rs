@@ -16,13 +16,28 @@ pub const MOMENTUM: f64 = 0.1;
 /// Added to the variance under the root (PyTorch's default).
 pub const EPSILON: f64 = 1e-5;
 
+/// The constants of a batch normalisation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NormForm {
+    /// Added to the variance under the root.
+    pub epsilon: f64,
+    /// Share of a new batch in the running averages.
+    pub momentum: f64,
+}
+
+impl Default for NormForm {
+    fn default() -> Self {
+        Self { epsilon: EPSILON, momentum: MOMENTUM }
+    }
+}
+
 impl RunningStatistics {
-    /// Moves the averages a tenth of the way to a batch's mean and (biased) variance, (C) each, over `count` values.
-    pub(super) fn follow(&self, mean: &Tensor, variance: &Tensor, count: usize) -> Result<()> {
+    /// Moves the averages by the share `momentum` to a batch's mean and (biased) variance, (C) each, over `count` values.
+    pub(super) fn follow(&self, momentum: f64, mean: &Tensor, variance: &Tensor, count: usize) -> Result<()> {
         let unbiased = count as f64 / (count - 1) as f64;
         let moved = |old: &Var, new: &Tensor, factor: f64| -> Result<()> {
-            let kept = old.as_detached_tensor().affine(1.0 - MOMENTUM, 0.0)?;
-            old.set(&(kept + new.detach().affine(MOMENTUM * factor, 0.0)?)?)
+            let kept = old.as_detached_tensor().affine(1.0 - momentum, 0.0)?;
+            old.set(&(kept + new.detach().affine(momentum * factor, 0.0)?)?)
         };
         moved(&self.mean, mean, 1.0)?;
         moved(&self.variance, variance, unbiased)
@@ -36,12 +51,26 @@ impl RunningStatistics {
 /// # Errors
 /// If shapes do not fit, or a channel has fewer than two values: they have no variance.
 pub fn batch_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, running: &RunningStatistics) -> Result<Tensor> {
+    batch_norm_with(x, weight, bias, running, NormForm::default())
+}
+
+/// [`batch_norm`] with constants of its own.
+///
+/// # Errors
+/// As [`batch_norm`].
+pub fn batch_norm_with(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    running: &RunningStatistics,
+    form: NormForm,
+) -> Result<Tensor> {
     let (count, _) = count(x)?;
     let mean = mean(x, count)?;
     let centred = x.broadcast_sub(&mean)?;
     let variance = self::mean(&centred.sqr()?, count)?;
-    let unit = centred.broadcast_div(&variance.affine(1.0, EPSILON)?.sqrt()?)?;
-    running.follow(&mean, &variance, count)?;
+    let unit = centred.broadcast_div(&variance.affine(1.0, form.epsilon)?.sqrt()?)?;
+    running.follow(form.momentum, &mean, &variance, count)?;
     unit.broadcast_mul(weight)?.broadcast_add(bias)
 }
 

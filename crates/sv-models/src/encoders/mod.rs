@@ -12,9 +12,10 @@ use crate::ModelError;
 pub mod ecapa;
 pub mod lstm;
 pub mod resnet;
+mod resnet_form;
 pub mod xvector;
 
-/// What is added to a batch norm's variance under the root: PyTorch's default, which every network here has.
+/// What is added to a batch norm's variance under the root: PyTorch's default, which every network has that does not say otherwise.
 pub const BATCH_NORM_EPSILON: f64 = 1e-5;
 
 /// What lies beyond the ends of a sequence that a convolution runs over.

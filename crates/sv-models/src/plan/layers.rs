@@ -16,9 +16,14 @@ pub(super) struct Affine {
 
 impl Affine {
     pub(super) fn batch_norm(weights: &Weights, name: &str) -> Self {
+        Self::batch_norm_with(BATCH_NORM_EPSILON, weights, name)
+    }
+
+    /// The same with another epsilon.
+    pub(super) fn batch_norm_with(epsilon: f64, weights: &Weights, name: &str) -> Self {
         let part = |part: &str| weights.get(&format!("{name}.{part}")).values.iter().map(|&value| f64::from(value));
         let scale: Vec<f64> =
-            part("weight").zip(part("running_var")).map(|(w, v)| w / (v + BATCH_NORM_EPSILON).sqrt()).collect();
+            part("weight").zip(part("running_var")).map(|(w, v)| w / (v + epsilon).sqrt()).collect();
         let shift = part("bias")
             .zip(part("running_mean"))
             .zip(&scale)

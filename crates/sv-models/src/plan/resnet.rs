@@ -11,16 +11,17 @@ use super::each::Network;
 use super::layers::{Affine, narrow, root};
 use crate::ModelError;
 use crate::encoders::ecapa::Floor;
-use crate::encoders::resnet::ResNetConfig;
+use crate::encoders::resnet::{Axes, ImagePadding, Pooling, ResNetConfig, ResNetForm};
 use crate::weights::Weights;
 
 pub(super) struct ResNetPlan {
     tier: Tier,
     stem: Conv2d,
     blocks: Vec<Block>,
-    floor: Floor,
-    /// Over the pooled values in the order in which the last image has them.
-    embedding: PackedLinear,
+    padding: ImagePadding,
+    pooling: Pooling,
+    /// Over the pooled values in the order in which the last image has them; none where they are the embedding.
+    embedding: Option<PackedLinear>,
 }
 
 struct Block {
@@ -37,74 +38,123 @@ pub(super) struct Memory {
     pooled: Buffer,
 }
 
-/// Zeros around each image: what a 3x3 convolution sees beyond the edge.
-const BORDER: usize = 1;
-
-/// Frames, bins and channels of an image.
+/// Frames, bins and channels of an image, and the zeros around it: as many as any convolution of it sees beyond an edge.
 #[derive(Clone, Copy)]
 struct Shape {
     frames: usize,
     bins: usize,
     channels: usize,
+    border: usize,
 }
+
+/// Zeros around the image of a 3x3 convolution.
+const BORDER: usize = 1;
 
 impl Shape {
     /// What `conv` makes of it.
     fn after(self, conv: &Conv2d) -> Self {
         let Conv2dSizes { stride: [time, frequency], outputs, .. } = conv.sizes();
-        Self { frames: self.frames.div_ceil(time), bins: self.bins.div_ceil(frequency), channels: outputs }
+        let (frames, bins) = (self.frames.div_ceil(time), self.bins.div_ceil(frequency));
+        Self { frames, bins, channels: outputs, border: BORDER }
     }
 
     /// Values of a line with its border.
     fn line(self) -> usize {
-        (self.bins + 2 * BORDER) * self.channels
+        (self.bins + 2 * self.border) * self.channels
     }
 
     /// Values of the image with its border.
     fn size(self) -> usize {
-        (self.frames + 2 * BORDER) * self.line()
+        (self.frames + 2 * self.border) * self.line()
+    }
+
+    /// Where the value stands that is `frames` before frame 0 and `bins` below bin 0.
+    fn before(self, [frames, bins]: [usize; 2]) -> usize {
+        (self.border - frames) * self.line() + (self.border - bins) * self.channels
     }
 
     /// Where frame 0, bin 0 stands.
     fn origin(self) -> usize {
-        BORDER * (self.line() + self.channels)
+        self.before([0, 0])
+    }
+
+    fn clear_border(self, values: &mut [f32]) -> Result<(), KernelError> {
+        clear_borders(values, [self.frames, self.bins, self.channels], self.border)
     }
 }
 
 impl ResNetPlan {
     pub(super) fn new(tier: Tier, config: &ResNetConfig, weights: &Weights) -> Result<Self, KernelError> {
-        let conv = |conv: &str, norm: &str, stride, activation| conv2d(tier, weights, [conv, norm], stride, activation);
+        let form = config.form;
+        let conv =
+            |conv: &str, norm: &str, stride, activation| conv2d(tier, weights, form, [conv, norm], stride, activation);
+        let activation =
+            if form.slope() == 0.0 { Activation::Relu } else { Activation::LeakyRelu(form.slope() as f32) };
         let mut blocks = Vec::new();
         for (stage, &count) in config.blocks.iter().enumerate() {
             for block in 0..count {
                 let name = |part: &str| format!("stages.{stage}.{block}.{part}");
-                let stride = config.stride(stage, block);
+                let stride = [config.stride(stage, block); 2];
                 let shortcut = config
                     .projects(stage, block)
                     .then(|| conv(&name("shortcut.conv"), &name("shortcut.norm"), stride, Activation::Identity));
                 blocks.push(Block {
-                    first: conv(&name("conv1"), &name("norm1"), stride, Activation::Relu)?,
-                    second: conv(&name("conv2"), &name("norm2"), 1, Activation::Relu)?,
+                    first: conv(&name("conv1"), &name("norm1"), stride, activation)?,
+                    second: conv(&name("conv2"), &name("norm2"), [1, 1], activation)?,
                     shortcut: shortcut.transpose()?,
                 });
             }
         }
-        // The network pools value c rows + r, our image has it at r channels + c; so for means and deviations.
-        let (rows, weight) = (config.rows(), weights.get("embedding.weight"));
-        let channels = config.pooled() / rows;
-        let ordered: Vec<f32> = weight
-            .values
-            .chunks_exact(config.pooled())
-            .flat_map(|half| (0..rows * channels).map(|index| half[index % channels * rows + index / channels]))
-            .collect();
-        let bias = &weights.get("embedding.bias").values;
+        let embedding = form.has_linear_head().then(|| {
+            let (rows, weight) = (config.rows(), weights.get("embedding.weight"));
+            let pooled = config.pooled();
+            let ordered: Vec<f32> = match form.pooling() {
+                // The network pools value c rows + r, our image has it at r channels + c; so for means and deviations.
+                Pooling::Tstp { .. } => {
+                    let channels = pooled / rows;
+                    let place = |index: usize| index % channels * rows + index / channels;
+                    weight.values.chunks_exact(pooled).flat_map(|half| (0..pooled).map(move |i| half[place(i)])).collect()
+                }
+                Pooling::Average => weight.values.clone(),
+            };
+            let bias = &weights.get("embedding.bias").values;
+            PackedLinear::on_tier(tier, weight.shape[1], weight.shape[0], &ordered, bias)
+        });
         Ok(Self {
             tier,
-            stem: conv("stem.conv", "stem.norm", 1, Activation::Relu)?,
+            stem: conv("stem.conv", "stem.norm", form.stem_stride(), activation)?,
             blocks,
-            floor: Floor::Plus(config.form.variance_offset()),
-            embedding: PackedLinear::on_tier(tier, weight.shape[1], weight.shape[0], &ordered, bias)?,
+            padding: form.padding(),
+            pooling: form.pooling(),
+            embedding: embedding.transpose()?,
         })
+    }
+
+    /// Runs a convolution from the bordered image `input` into `out`, which gets its border, too.
+    fn run(
+        &self,
+        conv: &Conv2d,
+        shape: Shape,
+        input: &[f32],
+        out: &mut [f32],
+        residual: Option<Image<'_>>,
+        threads: Threads,
+    ) -> Result<(), KernelError> {
+        let after = shape.after(conv);
+        after.clear_border(out)?;
+        let Conv2dSizes { kernel, stride, .. } = conv.sizes();
+        let [time, _] = self.padding.sides(shape.frames, kernel[0], stride[0]);
+        let [frequency, _] = self.padding.sides(shape.bins, kernel[1], stride[1]);
+        let input = Image::new(&input[shape.before([time, frequency])..], shape.line(), shape.channels);
+        let out = ImageMut::new(&mut out[after.origin()..], after.line(), after.channels);
+        let pass = ImagePass::new([after.frames, after.bins], input, out);
+        conv.run(
+            match residual {
+                Some(residual) => pass.adding(residual),
+                None => pass,
+            },
+            threads,
+        )
     }
 }
 
@@ -112,46 +162,29 @@ impl ResNetPlan {
 fn conv2d(
     tier: Tier,
     weights: &Weights,
+    form: ResNetForm,
     [conv, norm]: [&str; 2],
-    stride: usize,
+    stride: [usize; 2],
     activation: Activation,
 ) -> Result<Conv2d, KernelError> {
     let weight = weights.get(&format!("{conv}.weight"));
-    let [outputs, inputs, rows, columns] = weight.shape[..] else { unreachable!("{conv} is no convolution of images") };
-    let norm = Affine::batch_norm(weights, norm);
-    // Frequency and time change places: the source's images have a row a bin, ours a line a frame.
+    let [outputs, inputs, kernel, _] = weight.shape[..] else { unreachable!("{conv} is no convolution of images") };
+    let norm = Affine::batch_norm_with(form.epsilon(), weights, norm);
     let mut folded = Vec::with_capacity(weight.values.len());
-    for (index, taps) in weight.values.chunks_exact(rows * columns).enumerate() {
+    for (index, taps) in weight.values.chunks_exact(kernel * kernel).enumerate() {
         let scale = norm.scale[index / inputs];
-        for tap in 0..rows * columns {
-            folded.push((f64::from(taps[tap % rows * columns + tap / rows]) * scale) as f32);
+        for tap in 0..kernel * kernel {
+            // Our images have a line a frame.
+            let theirs = match form.axes() {
+                Axes::FrequencyTime => tap % kernel * kernel + tap / kernel,
+                Axes::TimeFrequency => tap,
+            };
+            folded.push((f64::from(taps[theirs]) * scale) as f32);
         }
     }
-    let sizes = Conv2dSizes { inputs, outputs, kernel: [columns, rows], stride: [stride, stride] };
+    let sizes = Conv2dSizes { inputs, outputs, kernel: [kernel, kernel], stride };
     let arrays = ConvWeights { weight: &folded, bias: &narrow(&norm.shift), activation, affine: None };
     Conv2d::on_tier(tier, sizes, &arrays)
-}
-
-/// Runs a 3x3 convolution from the bordered image `input` into `out`, which gets its border, too.
-fn run(
-    conv: &Conv2d,
-    shape: Shape,
-    input: &[f32],
-    out: &mut [f32],
-    residual: Option<Image<'_>>,
-    threads: Threads,
-) -> Result<(), KernelError> {
-    let after = shape.after(conv);
-    clear_borders(out, [after.frames, after.bins, after.channels], BORDER)?;
-    let out = ImageMut::new(&mut out[after.origin()..], after.line(), after.channels);
-    let pass = ImagePass::new([after.frames, after.bins], Image::new(input, shape.line(), shape.channels), out);
-    conv.run(
-        match residual {
-            Some(residual) => pass.adding(residual),
-            None => pass,
-        },
-        threads,
-    )
 }
 
 impl Network for ResNetPlan {
@@ -167,20 +200,22 @@ impl Network for ResNetPlan {
         let Memory { images: [now, inner, next], shortcut, pooled } = memory;
         let (mut now, mut next) = (now, next);
         let (frames, bins) = window.dim();
-        let mut shape = Shape { frames, bins, channels: 1 };
+        // More than any stem sees beyond an edge.
+        let border = self.stem.sizes().kernel[0] / 2;
+        let mut shape = Shape { frames, bins, channels: 1, border };
         let image = next.at_least(shape.size());
-        clear_borders(image, [frames, bins, 1], BORDER)?;
+        shape.clear_border(image)?;
         for (line, values) in image[shape.origin()..].chunks_mut(shape.line()).zip(window.rows()) {
             line.iter_mut().zip(values).for_each(|(to, &value)| *to = value);
         }
         let stem = shape.after(&self.stem);
-        run(&self.stem, shape, image, now.at_least(stem.size()), None, threads)?;
+        self.run(&self.stem, shape, image, now.at_least(stem.size()), None, threads)?;
         shape = stem;
         for block in &self.blocks {
             let after = shape.after(&block.first);
             let input = &now.values()[..shape.size()];
             let inner = inner.at_least(after.size());
-            run(&block.first, shape, input, inner, None, threads)?;
+            self.run(&block.first, shape, input, inner, None, threads)?;
             let origin = &input[shape.origin()..];
             let residual = match &block.shortcut {
                 None => Image::new(origin, shape.line(), shape.channels),
@@ -193,17 +228,39 @@ impl Network for ResNetPlan {
                     Image::new(values, line, after.channels)
                 }
             };
-            run(&block.second, after, inner, next.at_least(after.size()), Some(residual), threads)?;
+            self.run(&block.second, after, inner, next.at_least(after.size()), Some(residual), threads)?;
             shape = after;
             (now, next) = (next, now);
         }
+        let last = &now.values()[shape.origin()..shape.size()];
+        self.pooled(shape, last, pooled, threads)?;
+        let pooled = pooled.values();
+        match &self.embedding {
+            Some(linear) => linear.apply(1, &pooled[..linear.inputs()], out)?,
+            None => out.copy_from_slice(&pooled[..out.len()]),
+        }
+        Ok(())
+    }
+}
+
+impl ResNetPlan {
+    /// Pools the last image, whose frame 0, bin 0 stands at the start of `last`.
+    fn pooled(&self, shape: Shape, last: &[f32], pooled: &mut Buffer, threads: Threads) -> Result<(), KernelError> {
         let size = shape.bins * shape.channels;
-        let signal = Rows::new(&now.values()[shape.origin()..shape.size()], shape.line());
-        let pooled = pooled.at_least(2 * size);
-        let (means, deviations) = pooled.split_at_mut(size);
-        moments(self.tier, shape.frames, signal, means, deviations, threads)?;
-        root(self.floor, shape.frames as f64 - 1.0, deviations);
-        self.embedding.apply(1, pooled, out)?;
+        let signal = Rows::new(last, shape.line());
+        match self.pooling {
+            Pooling::Tstp { variance_offset } => {
+                let (means, deviations) = pooled.at_least(2 * size).split_at_mut(size);
+                moments(self.tier, shape.frames, signal, means, deviations, threads)?;
+                root(Floor::Plus(variance_offset), shape.frames as f64 - 1.0, deviations);
+            }
+            Pooling::Average => {
+                let pooled = pooled.at_least(size + shape.channels);
+                let (means, bins) = pooled.split_at_mut(shape.channels);
+                moments(self.tier, shape.frames, signal, bins, &mut [], threads)?;
+                moments(self.tier, shape.bins, Rows::new(bins, shape.channels), means, &mut [], threads)?;
+            }
+        }
         Ok(())
     }
 }

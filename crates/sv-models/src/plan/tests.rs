@@ -7,7 +7,7 @@ use sv_kernels::Tier;
 use super::*;
 use crate::encoders::ecapa::{EcapaConfig, EcapaForm};
 use crate::encoders::lstm::{Head, LstmConfig, Normalization};
-use crate::encoders::resnet::{ResNetConfig, ResNetForm};
+use crate::encoders::resnet::{HeoForm, ImagePadding, ResNetConfig, ResNetForm, ResNetHead};
 use crate::encoders::xvector::XVectorConfig;
 use crate::reference;
 use crate::weights::Weight;
@@ -77,7 +77,14 @@ fn networks() -> Vec<EncoderConfig> {
         ecapa(EcapaForm::TaoRuijie),
         EncoderConfig::XVector(xvector),
         EncoderConfig::ResNet(resnet),
+        heo(HeoForm::default(), 24),
+        heo(HeoForm { stem_stride: [1, 2], head: ResNetHead::Linear, padding: ImagePadding::Same, ..HeoForm::default() }, 9),
     ]
+}
+
+fn heo(form: HeoForm, size: usize) -> EncoderConfig {
+    let form = ResNetForm::Heo(form);
+    EncoderConfig::ResNet(ResNetConfig { form, bins: 14, channels: 6, blocks: vec![1, 2, 1], size })
 }
 
 /// Greatest difference over greatest magnitude.

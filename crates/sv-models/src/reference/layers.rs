@@ -110,11 +110,16 @@ pub(super) fn linear(weights: &Weights, name: &str, input: &[f64]) -> Vec<f64> {
 /// A batch norm outside training: (x - running mean) / sqrt(running variance + epsilon) * weight + bias, channel by channel of
 /// `values` (C, anything).
 pub(super) fn batch_norm(weights: &Weights, name: &str, values: &mut [f64]) {
+    batch_norm_with(BATCH_NORM_EPSILON, weights, name, values);
+}
+
+/// The same with another epsilon.
+pub(super) fn batch_norm_with(epsilon: f64, weights: &Weights, name: &str, values: &mut [f64]) {
     let part = |part: &str| &weights.get(&format!("{name}.{part}")).values;
     let (weight, bias, mean, variance) = (part("weight"), part("bias"), part("running_mean"), part("running_var"));
     let size = values.len() / weight.len();
     for (c, row) in values.chunks_exact_mut(size).enumerate() {
-        let factor = f64::from(weight[c]) / (f64::from(variance[c]) + BATCH_NORM_EPSILON).sqrt();
+        let factor = f64::from(weight[c]) / (f64::from(variance[c]) + epsilon).sqrt();
         row.iter_mut().for_each(|x| *x = (*x - f64::from(mean[c])) * factor + f64::from(bias[c]));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::{Slopes, lent, locked, sizes, values};
-use crate::ops::batch_norm::{EPSILON, count};
+use crate::ops::batch_norm::{EPSILON, MOMENTUM, count};
 use crate::ops::blocks::{Activation, Norm, Tdnn};
 use crate::ops::conv1d::Padding;
 use crate::tdnn::norm::{Moments, VectorSlopes, activate, backward, backward_plain, normalise};
@@ -40,7 +40,7 @@ pub(super) fn follow(norm: &Norm, kept: &Mutex<Kept>, rows: usize) -> Result<()>
     let Moments { mean, variance, .. } = &locked(kept).moments;
     let device = norm.weight.device();
     let variance = Tensor::new(&variance[..], device)?.to_dtype(norm.weight.dtype())?;
-    norm.running.follow(&Tensor::new(&mean[..], device)?, &variance, rows)
+    norm.running.follow(MOMENTUM, &Tensor::new(&mean[..], device)?, &variance, rows)
 }
 
 /// What the backward pass of a layer needs beside its input.
