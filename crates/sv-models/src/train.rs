@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+mod b_vector;
 mod ecapa;
 mod lstm;
 mod parts;
@@ -12,6 +13,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use crate::weights::{Weight, Weights};
 use crate::{EncoderConfig, ModelError};
+pub use b_vector::BVectorNetwork;
 pub use ecapa::EcapaEncoder;
 pub use lstm::LstmEncoder;
 pub use resnet::ResNetEncoder;
