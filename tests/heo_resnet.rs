@@ -16,8 +16,7 @@ use sv_models::weights::{Weight, Weights};
 use sv_models::{Embedding, EncoderConfig, ModelError, Plan, reference};
 
 /// The networks of `heo_resnet34.safetensors`, and the sizes of input that it has for each.
-const NETWORKS: [(&str, &[&str]); 2] =
-    [("table1", &["even", "odd", "odd_both"]), ("table3", &["odd", "odd_both"])];
+const NETWORKS: [(&str, &[&str]); 2] = [("table1", &["even", "odd", "odd_both"]), ("table3", &["odd", "odd_both"])];
 
 /// Table 1's or Table 3's network at 4 to 32 channels, for `bins` bins.
 fn config(network: &str, bins: usize, padding: ImagePadding) -> ResNetConfig {
@@ -294,7 +293,8 @@ fn noise(seed: u64, count: usize) -> Vec<f32> {
 
 /// Small networks of every form with made weights: batch norms that do nothing, gains of about 1.
 fn made() -> Vec<(EncoderConfig, BTreeMap<String, Weight>)> {
-    let heo = HeoForm { stem_stride: [1, 2], head: ResNetHead::Linear, padding: ImagePadding::Same, ..HeoForm::default() };
+    let heo =
+        HeoForm { stem_stride: [1, 2], head: ResNetHead::Linear, padding: ImagePadding::Same, ..HeoForm::default() };
     let sizes = |form, size| ResNetConfig { form, bins: 21, channels: 5, blocks: vec![1, 2, 1], size };
     let configs = [
         sizes(ResNetForm::Wespeaker, 7),
@@ -373,7 +373,10 @@ fn features_that_do_not_fit_are_refused_and_what_is_no_number_is_not_lost() {
                 reference::embed(&config, &weights, window.view()).unwrap_err(),
                 net.forward_train(&tensor).unwrap_err(),
             ] {
-                assert!(matches!(error, ModelError::Features { frames: f, bins: b, .. } if (f, b) == (frames, columns)), "{error}");
+                assert!(
+                    matches!(error, ModelError::Features { frames: f, bins: b, .. } if (f, b) == (frames, columns)),
+                    "{error}"
+                );
             }
         }
         assert!(net.forward_train(&Tensor::zeros((0, least, bins), DType::F32, &Device::Cpu).unwrap()).is_err());

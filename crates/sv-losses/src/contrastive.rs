@@ -188,3 +188,6 @@ impl Objective for Contrastive {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

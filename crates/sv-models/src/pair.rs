@@ -287,10 +287,15 @@ mod tests {
         let network = small(Difference::Absolute);
         network.save(folder.path()).unwrap();
         let read = BVector::load(folder.path()).unwrap();
-        assert_eq!((read.config(), read.model(), read.weights()), (network.config(), network.model(), network.weights()));
+        assert_eq!(
+            (read.config(), read.model(), read.weights()),
+            (network.config(), network.model(), network.weights())
+        );
         let path = folder.path().join(CARD);
         let card = fs::read_to_string(&path).unwrap();
-        for (from, to) in [("slope = 0.3", "slope = 2.0"), ("slope", "slop"), ("format = 1", "format = 2"), ("[5, 4]", "[5, 3]")] {
+        for (from, to) in
+            [("slope = 0.3", "slope = 2.0"), ("slope", "slop"), ("format = 1", "format = 2"), ("[5, 4]", "[5, 3]")]
+        {
             fs::write(&path, card.replacen(from, to, 1)).unwrap();
             assert!(BVector::load(folder.path()).is_err(), "{to}");
         }

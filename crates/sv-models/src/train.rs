@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 mod b_vector;
 mod ecapa;
+mod linear;
 mod lstm;
 mod parts;
 mod resnet;
@@ -15,6 +16,7 @@ use crate::weights::{Weight, Weights};
 use crate::{EncoderConfig, ModelError};
 pub use b_vector::BVectorNetwork;
 pub use ecapa::EcapaEncoder;
+pub use linear::LinearLayer;
 pub use lstm::LstmEncoder;
 pub use resnet::ResNetEncoder;
 pub use xvector::XVectorEncoder;

@@ -55,15 +55,24 @@ pub(super) fn sizes(x: &Tensor, weight: &Tensor, form: Conv2d) -> Result<Sizes> 
     let (batch, frames, bins, inputs) = x.dims4()?;
     let (outputs, channels, k, l) = weight.dims4()?;
     if inputs != channels || [batch, inputs, outputs, k, l].contains(&0) {
-        bail!("conv2d of {:?} by {:?}: {inputs} channels meet {channels}; none of them may be 0", x.dims(), weight.dims())
+        bail!(
+            "conv2d of {:?} by {:?}: {inputs} channels meet {channels}; none of them may be 0",
+            x.dims(),
+            weight.dims()
+        )
     }
     let given = |size: usize, kernel: usize, stride: usize, [before, after]: [usize; 2]| {
         if stride == 0 || before >= kernel || after >= kernel {
-            bail!("{kernel} taps, a stride of {stride}, {before} and {after} zeros; give a stride, and fewer zeros than taps")
+            bail!(
+                "{kernel} taps, a stride of {stride}, {before} and {after} zeros; give a stride, and fewer zeros than taps"
+            )
         }
         match (size > 0).then(|| (size + before + after).checked_sub(kernel)).flatten() {
             Some(steps) => Ok(steps / stride + 1),
-            None => bail!("conv2d of {:?}: {size} values and {before} + {after} zeros are too few for {kernel} taps", x.dims()),
+            None => bail!(
+                "conv2d of {:?}: {size} values and {before} + {after} zeros are too few for {kernel} taps",
+                x.dims()
+            ),
         }
     };
     let t = given(frames, k, form.stride[0], form.padding[0])?;

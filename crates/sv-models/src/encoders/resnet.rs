@@ -15,7 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
-pub use super::resnet_form::{Axes, ResNetHead, HeoForm, ImagePadding, Pooling, ResNetForm};
+pub use super::resnet_form::{Axes, HeoForm, ImagePadding, Pooling, ResNetForm, ResNetHead};
 use super::{MOST, Shapes, check_size, insert_batch_norm, insert_layer};
 use crate::ModelError;
 

@@ -206,7 +206,11 @@ impl ResNetForm {
         let Self::Heo(form) = self else { return Ok(()) };
         let refused = |key, got: String, need: &str| Err(ModelError::Config { key, got, need: need.to_owned() });
         if !form.stem_stride.iter().all(|stride| (1..=8).contains(stride)) {
-            return refused("encoder.form.heo.stem_stride", format!("{:?}", form.stem_stride), "two numbers from 1 to 8");
+            return refused(
+                "encoder.form.heo.stem_stride",
+                format!("{:?}", form.stem_stride),
+                "two numbers from 1 to 8",
+            );
         }
         if !(0.0..=1.0).contains(&form.slope) {
             return refused("encoder.form.heo.slope", form.slope.to_string(), "from 0 to 1");

@@ -22,8 +22,7 @@ impl Affine {
     /// The same with another epsilon.
     pub(super) fn batch_norm_with(epsilon: f64, weights: &Weights, name: &str) -> Self {
         let part = |part: &str| weights.get(&format!("{name}.{part}")).values.iter().map(|&value| f64::from(value));
-        let scale: Vec<f64> =
-            part("weight").zip(part("running_var")).map(|(w, v)| w / (v + epsilon).sqrt()).collect();
+        let scale: Vec<f64> = part("weight").zip(part("running_var")).map(|(w, v)| w / (v + epsilon).sqrt()).collect();
         let shift = part("bias")
             .zip(part("running_mean"))
             .zip(&scale)

@@ -113,7 +113,11 @@ impl ResNetPlan {
                 Pooling::Tstp { .. } => {
                     let channels = pooled / rows;
                     let place = |index: usize| index % channels * rows + index / channels;
-                    weight.values.chunks_exact(pooled).flat_map(|half| (0..pooled).map(move |i| half[place(i)])).collect()
+                    weight
+                        .values
+                        .chunks_exact(pooled)
+                        .flat_map(|half| (0..pooled).map(move |i| half[place(i)]))
+                        .collect()
                 }
                 Pooling::Average => weight.values.clone(),
             };

@@ -78,7 +78,15 @@ fn networks() -> Vec<EncoderConfig> {
         EncoderConfig::XVector(xvector),
         EncoderConfig::ResNet(resnet),
         heo(HeoForm::default(), 24),
-        heo(HeoForm { stem_stride: [1, 2], head: ResNetHead::Linear, padding: ImagePadding::Same, ..HeoForm::default() }, 9),
+        heo(
+            HeoForm {
+                stem_stride: [1, 2],
+                head: ResNetHead::Linear,
+                padding: ImagePadding::Same,
+                ..HeoForm::default()
+            },
+            9,
+        ),
     ]
 }
 

@@ -101,7 +101,7 @@ pub(super) fn listed(root: &Path, below: &Path, folders: bool) -> Result<Vec<Pat
     Ok(paths)
 }
 
-fn with_extension(root: &Path, below: &Path, extension: &str) -> Result<Vec<PathBuf>, TrainError> {
+pub(super) fn with_extension(root: &Path, below: &Path, extension: &str) -> Result<Vec<PathBuf>, TrainError> {
     let mut files = listed(root, below, false)?;
     files.retain(|file| file.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension)));
     Ok(files)

@@ -25,6 +25,7 @@ mod sampler;
 mod select;
 mod statistics;
 mod store;
+mod voxceleb;
 mod wave_rows;
 
 pub use batch::{Batch, PieceId};
@@ -40,3 +41,4 @@ pub use pieces::{Piece, PieceContent};
 pub use prepare::{Preparation, Skipped, TrainingData};
 pub use select::{Selection, SpeakerOrder};
 pub use statistics::BandStatistics;
+pub use voxceleb::{VoxCeleb, located};
