@@ -281,7 +281,7 @@ fn recordings_that_are_needed_and_not_there_are_named() {
     let list = home.path().join("trials/mine.txt");
     fs::write(&list, "1 s0-0.wav s0-1.wav\n0 s0-0.wav gone.wav\n").unwrap();
     let error = refusal(&of_manifest(&[few, "evaluation.dev=[\"mine\"]"], Some(manifest.clone())));
-    assert!(matches!(&error, TrainError::Recording { name, .. } if name == "gone.wav"), "{error}");
+    assert!(matches!(&error, TrainError::TrialFile { file, .. } if file == "gone.wav"), "{error}");
     fs::write(&list, "7 s0-0.wav s0-1.wav\n").unwrap();
     let error = refusal(&of_manifest(&[few, "evaluation.dev=[\"mine\"]"], Some(manifest.clone())));
     assert!(matches!(error, TrainError::Trials { .. }) && error.to_string().contains("mine.txt"), "{error}");

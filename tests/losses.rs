@@ -297,7 +297,10 @@ fn every_case_of_softmax_with_a_margin_is_the_reference() {
     };
     let am = |margin: f64, scale: f64| {
         move |setting: &mut Setting<'_>| -> Box<dyn Objective> {
-            Box::new(MarginSoftmax::additive(&AmSoftmaxOptions { margin, scale }, setting).expect("valid options"))
+            Box::new(
+                MarginSoftmax::additive(&AmSoftmaxOptions { margin, scale, ..AmSoftmaxOptions::default() }, setting)
+                    .expect("valid options"),
+            )
         }
     };
     let mut checked = 0;

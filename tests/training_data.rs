@@ -21,7 +21,14 @@ fn config(draw: Draw) -> DataConfig {
     DataConfig {
         classes: Classes::Speaker,
         preparation: PreparationConfig::Whole { trim_db: None, least_frames: 40 },
-        sampler: SamplerConfig { speakers: 3, utterances: 2, draw, phrases_together: false, once_per_frames: None },
+        sampler: SamplerConfig {
+            speakers: 3,
+            utterances: 2,
+            draw,
+            phrases_together: false,
+            once_per_frames: None,
+            least_recordings: None,
+        },
         crop: CropConfig { frames: [50, 60], from: TakeFrom::Random, edges: CropEdges::Recording },
         noise: None,
         augmentation: None,
@@ -479,6 +486,7 @@ fn impossible_settings_are_named() {
         draw: Draw::Distinct,
         phrases_together,
         once_per_frames: None,
+        least_recordings: None,
     };
     let crop = |frames| CropConfig { frames, from: TakeFrom::Start, edges: CropEdges::Recording };
     let split = |top_db, frames| PreparationConfig::Split { top_db, frames };
@@ -548,6 +556,7 @@ fn the_real_corpus_is_listed_and_prepared_as_its_readme_counts() {
         draw: Draw::Distinct,
         phrases_together: false,
         once_per_frames: None,
+        least_recordings: None,
     };
     let (data, report) = prepare(&few, &config, None);
     assert_eq!((report.recordings, report.classes, report.skipped.len()), (500, 125, 0));
@@ -567,6 +576,7 @@ fn the_real_corpus_is_listed_and_prepared_as_its_readme_counts() {
             draw: Draw::WithReplacement,
             phrases_together: false,
             once_per_frames: None,
+            least_recordings: None,
         };
         config.crop = CropConfig { frames: [frames, frames], from: TakeFrom::Start, edges: CropEdges::Recording };
         let (data, report) = prepare(&few, &config, None);

@@ -9,7 +9,7 @@ use common::training::{End, outcome, request, trained};
 use sv_audio::Waveform;
 use sv_audio::synth::Corpus;
 use sv_models::{ClassifierConfig, ModelDir};
-use sv_train::data::{Manifest, Recording, voxceleb};
+use sv_train::data::{Manifest, Recording, VoxCeleb, trial_list};
 use sv_train::session::{Request, judge};
 use sv_train::{Recipe, TrainError};
 use tempfile::TempDir;
@@ -44,9 +44,7 @@ fn tree() -> TempDir {
 }
 
 fn manifest(root: &Path) -> Manifest {
-    let mut manifest = voxceleb(root, None).unwrap();
-    assert!(manifest.split_by_trials(&["veri_test2".to_owned()]).unwrap());
-    manifest
+    VoxCeleb::Both.manifest(root, &[trial_list(root, "veri_test2").unwrap()]).unwrap()
 }
 
 /// A recipe with a batch that a test can bear; nothing else of it is changed but how long it trains and how often it saves.

@@ -1,5 +1,7 @@
 //! A corpus in its published layout, listed as a manifest.
 
+mod trials;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -10,11 +12,14 @@ use crate::reproduce::read_corpus;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// vctk or voxceleb
+    /// vctk, voxceleb, voxceleb1, voxceleb2; or voxceleb-trials: the lists, fetched into trials below the folder
     name: String,
     /// Its folder
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
+    /// For voxceleb-trials: a folder that has the lists already, where there is no network
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
     /// The manifest to write
     #[arg(long, value_name = "FILE", default_value = "manifest.tsv")]
     out: PathBuf,
@@ -32,8 +37,11 @@ fn origin(name: &str) -> Option<&'static str> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.name == "voxceleb-trials" {
+        return trials::fetch(&arguments.root, arguments.from.as_deref());
+    }
     let Some(origin) = origin(&arguments.name) else {
-        bail!("no corpus is called `{}`; known are vctk, voxceleb", arguments.name)
+        bail!("no corpus is called `{}`; known are vctk, voxceleb, voxceleb1, voxceleb2", arguments.name)
     };
     // Who is judged on Vox1-O is not trained on.
     let lists = ["veri_test2", "veri_test"].map(str::to_owned);

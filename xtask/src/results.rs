@@ -38,6 +38,12 @@ pub(crate) fn keep(root: &Path, name: &str, results: &Results) -> anyhow::Result
     write_page(root)
 }
 
+/// What is kept under `name`.
+pub(crate) fn read_one(root: &Path, name: &str) -> anyhow::Result<Results> {
+    let path = path_of(root, name);
+    serde_json::from_str(&read(&path)?).with_context(|| path.display().to_string())
+}
+
 /// Writes `docs/results.md` from what is kept.
 pub(crate) fn write_page(root: &Path) -> anyhow::Result<()> {
     let mut page = String::from(

@@ -4,8 +4,8 @@ use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AamSoftmaxOptions, AmSoftmaxOptions, Ge2e, Ge2eOptions, Ge2eTf, Ge2eTfOptions, LossError, MarginSoftmax, Objective,
-    Reduction, Setting, Softmax, SoftmaxOptions,
+    AamSoftmaxOptions, AmSoftmaxOptions, BasesOptions, Contrastive, ContrastiveOptions, Ge2e, Ge2eOptions, Ge2eTf,
+    Ge2eTfOptions, LossError, MarginSoftmax, Objective, Reduction, Setting, Softmax, SoftmaxOptions, SpeakerBases,
 };
 
 /// An objective by name, with its options.
@@ -23,6 +23,10 @@ pub enum ObjectiveConfig {
     AmSoftmax(AmSoftmaxOptions),
     /// Plain softmax.
     Softmax(SoftmaxOptions),
+    /// A sum of losses over speaker bases: softmax, center, between-class, hard negatives.
+    SpeakerBases(BasesOptions),
+    /// Distances of pairs, those of two speakers up to a margin.
+    Contrastive(ContrastiveOptions),
 }
 
 impl ObjectiveConfig {
@@ -39,6 +43,8 @@ impl ObjectiveConfig {
             Self::AamSoftmax(options) => Box::new(MarginSoftmax::additive_angular(options, setting)?),
             Self::AmSoftmax(options) => Box::new(MarginSoftmax::additive(options, setting)?),
             Self::Softmax(options) => Box::new(Softmax::new(options, setting)?),
+            Self::SpeakerBases(options) => Box::new(SpeakerBases::new(options, setting)?),
+            Self::Contrastive(options) => Box::new(Contrastive::new(options)?),
         })
     }
 
@@ -69,9 +75,15 @@ impl ObjectiveConfig {
     #[must_use]
     pub fn terms(&self, rows: usize) -> usize {
         match self {
-            Self::Ge2e(options) if options.reduction == Reduction::Mean => 1,
-            Self::Ge2e(_) | Self::Ge2eTf(_) => rows.max(1),
-            Self::AamSoftmax(_) | Self::AmSoftmax(_) | Self::Softmax(_) => 1,
+            Self::Ge2e(Ge2eOptions { reduction, .. })
+            | Self::AmSoftmax(AmSoftmaxOptions { reduction, .. })
+            | Self::SpeakerBases(BasesOptions { reduction, .. })
+            | Self::Contrastive(ContrastiveOptions { reduction, .. }) => match reduction {
+                Reduction::Sum => rows.max(1),
+                Reduction::Mean => 1,
+            },
+            Self::Ge2eTf(_) => rows.max(1),
+            Self::AamSoftmax(_) | Self::Softmax(_) => 1,
         }
     }
 }

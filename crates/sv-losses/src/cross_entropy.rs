@@ -4,15 +4,22 @@ use candle_core::{D, DType, Result, Tensor};
 
 use crate::{Labels, LossError};
 
+/// Refuses labels that are not one of the `classes`: [`LossError::Class`] names the first.
+pub(crate) fn check_classes(labels: &Labels, classes: usize) -> std::result::Result<(), LossError> {
+    let speakers = labels.speakers();
+    match speakers.iter().position(|&speaker| speaker as usize >= classes) {
+        Some(row) => Err(LossError::Class { row, class: speakers[row], classes }),
+        None => Ok(()),
+    }
+}
+
 /// (B, S), 1 in the column of each row's class.
 ///
 /// # Errors
 /// [`LossError::Class`] if a label is not one of the `classes`.
 pub(crate) fn targets(labels: &Labels, classes: usize, like: &Tensor) -> std::result::Result<Tensor, LossError> {
+    check_classes(labels, classes)?;
     let speakers = labels.speakers();
-    if let Some(row) = speakers.iter().position(|&speaker| speaker as usize >= classes) {
-        return Err(LossError::Class { row, class: speakers[row], classes });
-    }
     let columns = Tensor::arange(0, classes as u32, like.device())?.reshape((1, classes))?;
     let own = Tensor::from_slice(speakers, (speakers.len(), 1), like.device())?;
     Ok(columns.broadcast_eq(&own)?)

@@ -82,6 +82,22 @@ pub enum LossError {
         /// S.
         classes: usize,
     },
+    /// A sum over speaker bases in which nothing ties embeddings to them.
+    #[error(
+        "the sum over speaker bases has neither `softmax` nor `hard`, so no embedding would be drawn to its speaker's basis; \
+         add one of them"
+    )]
+    NoPart {},
+    /// A batch in which no two rows are of one speaker, or none of two.
+    #[error("a batch of {rows} rows has {same} pairs of one speaker and {other} of two; give one or more of each")]
+    NoPairs {
+        /// B.
+        rows: usize,
+        /// Pairs of one speaker.
+        same: usize,
+        /// Pairs of two speakers.
+        other: usize,
+    },
     /// An option outside its range.
     #[error("option `{option}` is {got}, it has to be {need}")]
     InvalidOption {

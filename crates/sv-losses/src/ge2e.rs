@@ -171,10 +171,14 @@ impl Ge2e {
 }
 
 impl Objective for Ge2e {
-    /// As [`Objective::loss`]; the rows have to be arranged, see [`Labels::arrangement`].
+    /// As [`Objective::loss`]; the rows have to be arranged, see [`Labels::arrangement`], but with [`Centroids::All`], which is
+    /// defined for any numbers of utterances in any order.
     fn loss(&self, embeddings: &Tensor, labels: &Labels) -> Result<Tensor, LossError> {
-        let (n, m) = labels.arrangement()?;
-        let grid = self.grid(n, m, embeddings)?;
+        let grid = match (labels.arrangement(), self.options.centroids) {
+            (Ok((n, m)), _) => self.grid(n, m, embeddings)?,
+            (Err(_), Centroids::All) => Grid::ragged(labels, embeddings, &self.w)?,
+            (Err(error), Centroids::LeaveOneOut) => return Err(error),
+        };
         let similarity = self.similarity_on(&grid, embeddings)?;
         let terms = match self.options.variant {
             Variant::Softmax => grid.cross_entropy(&similarity, 0.0)?,

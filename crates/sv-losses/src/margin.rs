@@ -6,7 +6,7 @@ use sv_kernels::ops;
 
 use crate::cross_entropy::{accuracy, check, own, targets, terms};
 use crate::ge2e::normalised;
-use crate::{Labels, LossError, Objective, Parameter, Setting};
+use crate::{Labels, LossError, Objective, Parameter, Reduction, Setting};
 
 /// What the additive angular margin becomes where angle and margin together pass 180 degrees (`c` is the own cosine, `m` the
 /// margin): past it cos(angle + m) would rise again.
@@ -46,11 +46,13 @@ pub struct AmSoftmaxOptions {
     pub margin: f64,
     /// Factor of the cosines, above 0.
     pub scale: f64,
+    /// The mean over the rows, or their sum as Heo et al. 2019 print it (eqs. 4 and 5).
+    pub reduction: Reduction,
 }
 
 impl Default for AmSoftmaxOptions {
     fn default() -> Self {
-        Self { margin: 0.2, scale: 30.0 }
+        Self { margin: 0.2, scale: 30.0, reduction: Reduction::Mean }
     }
 }
 
@@ -61,7 +63,8 @@ enum Form {
     Cosine,
 }
 
-/// Cross entropy over `s cos`, the own cosine lessened by a margin; the mean over the rows.
+/// Cross entropy over `s cos`, the own cosine lessened by a margin; the mean over the rows, or for
+/// the additive margin their sum.
 ///
 /// The logit of class j for embedding e is `s c_j` with `c_j = cos(e, W_j)`; that of the own class is `s cos(angle + m)`
 /// ([`MarginSoftmax::additive_angular`]) or `s (c - m)` ([`MarginSoftmax::additive`]). The bases W (S, D) are trained with the
@@ -78,6 +81,7 @@ pub struct MarginSoftmax {
     form: Form,
     margin: f64,
     scale: f64,
+    reduction: Reduction,
     weight: Var,
 }
 
@@ -90,7 +94,7 @@ impl MarginSoftmax {
     /// # Errors
     /// [`LossError::InvalidOption`] for a margin or scale out of range, [`LossError::DataType`], [`LossError::Sizes`].
     pub fn additive_angular(options: &AamSoftmaxOptions, setting: &mut Setting<'_>) -> Result<Self, LossError> {
-        Self::new(Form::Angle(options.beyond), options.margin, options.scale, setting)
+        Self::new(Form::Angle(options.beyond), options.margin, options.scale, Reduction::Mean, setting)
     }
 
     /// The additive margin (AM-softmax, CosFace), the bases drawn so too.
@@ -98,17 +102,23 @@ impl MarginSoftmax {
     /// # Errors
     /// As [`Self::additive_angular`].
     pub fn additive(options: &AmSoftmaxOptions, setting: &mut Setting<'_>) -> Result<Self, LossError> {
-        Self::new(Form::Cosine, options.margin, options.scale, setting)
+        Self::new(Form::Cosine, options.margin, options.scale, options.reduction, setting)
     }
 
-    fn new(form: Form, margin: f64, scale: f64, setting: &mut Setting<'_>) -> Result<Self, LossError> {
+    fn new(
+        form: Form,
+        margin: f64,
+        scale: f64,
+        reduction: Reduction,
+        setting: &mut Setting<'_>,
+    ) -> Result<Self, LossError> {
         check_options(form, margin, scale)?;
         if setting.classes < 2 {
             return Err(LossError::Sizes { dimension: setting.dimension, classes: setting.classes });
         }
         let bound = (6.0 / (setting.classes as f64 + setting.dimension as f64)).sqrt();
         let weight = setting.uniform_within(bound, &[setting.classes, setting.dimension])?;
-        Ok(Self { form, margin, scale, weight })
+        Ok(Self { form, margin, scale, reduction, weight })
     }
 
     /// The margin as it stands.
@@ -188,7 +198,11 @@ fn lessened(c: &Tensor, m: f64, beyond: Beyond) -> candle_core::Result<Tensor> {
 impl Objective for MarginSoftmax {
     fn loss(&self, embeddings: &Tensor, labels: &Labels) -> Result<Tensor, LossError> {
         let targets = self.checked(embeddings, labels)?;
-        Ok(terms(&self.logits(embeddings, &targets)?, &targets)?.mean_all()?)
+        let terms = terms(&self.logits(embeddings, &targets)?, &targets)?;
+        Ok(match self.reduction {
+            Reduction::Sum => terms.sum_all()?,
+            Reduction::Mean => terms.mean_all()?,
+        })
     }
 
     fn parameters(&self) -> Vec<Parameter> {

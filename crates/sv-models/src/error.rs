@@ -293,12 +293,12 @@ pub enum ModelError {
         /// The fewest frames that it takes.
         least: usize,
     },
-    /// A classifier was given an embedding of another size.
-    #[error("an embedding of {got} values; the model's classifier takes {need}; is it another model's?")]
+    /// A classifier or a b-vector network was given an embedding of another size.
+    #[error("an embedding of {got} values; {need} are needed; is it another model's?")]
     EmbeddingSize {
         /// Its number of values.
         got: usize,
-        /// The classifier's.
+        /// What is needed.
         need: usize,
     },
     /// A list of labels that does not fit its classifier.

@@ -12,6 +12,7 @@ mod error;
 pub mod hub;
 mod labels;
 mod model_dir;
+pub mod pair;
 mod plan;
 pub mod reference;
 #[cfg(feature = "train")]
@@ -25,6 +26,7 @@ pub use encoder::EncoderConfig;
 pub use error::ModelError;
 pub use labels::LabelProblem;
 pub use model_dir::{Description, FORMAT, ModelDir, Source, parse_card};
+pub use pair::BVector;
 pub use plan::Plan;
 /// The worker threads that plans run on: bounded once, by a binary.
 pub use sv_kernels::pool;

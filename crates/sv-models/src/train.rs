@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+mod b_vector;
 mod ecapa;
+mod linear;
 mod lstm;
 mod parts;
 mod resnet;
@@ -12,7 +14,9 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use crate::weights::{Weight, Weights};
 use crate::{EncoderConfig, ModelError};
+pub use b_vector::BVectorNetwork;
 pub use ecapa::EcapaEncoder;
+pub use linear::LinearLayer;
 pub use lstm::LstmEncoder;
 pub use resnet::ResNetEncoder;
 pub use xvector::XVectorEncoder;

@@ -158,6 +158,40 @@ pub enum TrainError {
         /// What is wrong with it.
         source: sv_audio::AudioError,
     },
+    /// A list of trials that names a recording which is not there.
+    #[error("{}: names {file:?}, which is not below {}; get the recording, or take another list", .list.display(), .root.display())]
+    TrialFile {
+        /// The list.
+        list: PathBuf,
+        /// What it names.
+        file: String,
+        /// The corpus's folder.
+        root: PathBuf,
+    },
+    /// A back end that asks for the impossible.
+    #[error("back_end.{key} is {got}; it has to be {need}")]
+    BackEnd {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        got: String,
+        /// What it may be.
+        need: &'static str,
+    },
+    /// Too few speakers to make pairs of.
+    #[error(
+        "{speakers} training speakers have two recordings or more; a back end is trained on pairs of 2 speakers or more"
+    )]
+    Pairs {
+        /// Speakers with two recordings.
+        speakers: usize,
+    },
+    /// A back end that was trained on another model's embeddings.
+    #[error("{}: was trained on the embeddings of another model; remove the folder and go on with the run (--resume)", .folder.display())]
+    OtherModel {
+        /// Its folder.
+        folder: PathBuf,
+    },
     /// A list of trials that is malformed.
     #[error("{}: {source}", .path.display())]
     Trials {

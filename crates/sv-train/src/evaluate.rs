@@ -13,9 +13,9 @@ use sv_metrics::bootstrap::{self, Bootstrap, Interval};
 use sv_metrics::dcf::{self, CostModel};
 use sv_metrics::eer::{self, Eer, Ge2eTest};
 use sv_metrics::{Acceptance, Label, ScoredTrials, Threshold, ThresholdOrigin, TrialFormat, Trials, score};
-use sv_models::Plan;
+use sv_models::{BVector, Plan};
 
-use crate::data::{Manifest, Recording, listed_recording, trial_list};
+use crate::data::{Manifest, Recording, located, trial_list};
 use crate::{Purpose, Stream, TrainError};
 
 /// Utterances ready to be embedded, again and again: features and the windows on them.
@@ -86,6 +86,15 @@ pub struct TrialSet {
     speakers: Vec<(usize, usize)>,
 }
 
+/// What makes a score of two embeddings.
+#[derive(Debug, Clone, Copy)]
+pub enum Scorer<'a> {
+    /// Their cosine.
+    Cosine,
+    /// A network that was trained on pairs.
+    BVector(&'a BVector),
+}
+
 /// What a model did on a trial list.
 #[derive(Debug, Clone)]
 pub struct TrialResult {
@@ -103,18 +112,21 @@ pub struct TrialResult {
 
 impl TrialSet {
     /// Reads `trials/NAME.txt` under `root` (or `meta/NAME.txt`, or `NAME.txt`; VoxCeleb's format) and all recordings that it
-    /// names, below `root` or in VoxCeleb's folders there.
+    /// names, each below `root` or, as VoxCeleb is distributed, below its folder of WAV or M4A files: see [`located`].
     ///
     /// # Errors
-    /// [`TrainError::Read`], [`TrainError::Trials`], [`TrainError::Recording`].
+    /// [`TrainError::Read`], [`TrainError::Trials`], [`TrainError::TrialFile`], [`TrainError::Recording`].
     pub fn named(name: &str, root: &Path, extractor: &FeatureExtractor, windows: &Windows) -> Result<Self, TrainError> {
         let beside = || root.join("trials").join(format!("{name}.txt"));
         let path = trial_list(root, name).unwrap_or_else(beside);
         let text = fs::read(&path).map_err(|source| TrainError::Read { path: path.clone(), source })?;
         let trials = Trials::parse(&text, TrialFormat::VoxCeleb)
             .map_err(|source| TrainError::Trials { path: path.clone(), source })?;
-        let recordings: Vec<Recording> =
-            trials.files().iter().map(|file| Recording::File(listed_recording(root, file))).collect();
+        let located = |file: &String| match located(root, file) {
+            Some(file) => Ok(Recording::File(file)),
+            None => Err(TrainError::TrialFile { list: path.clone(), file: file.clone(), root: root.to_owned() }),
+        };
+        let recordings = trials.files().iter().map(located).collect::<Result<Vec<_>, _>>()?;
         let utterances = Utterances::read(&recordings.iter().collect::<Vec<_>>(), root, extractor, windows)?;
         let pairs = trials
             .pairs()
@@ -171,7 +183,15 @@ impl TrialSet {
     /// # Errors
     /// [`TrainError::Metrics`] if there are no targets or no non-targets, or an embedding has no direction.
     pub fn evaluate(&self, plan: &Plan) -> Result<TrialResult, TrainError> {
-        let scored = self.rate(&self.utterances.embed(plan)?)?;
+        self.evaluate_by(plan, Scorer::Cosine)
+    }
+
+    /// The same with scores of another kind.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`]; [`TrainError::Model`] if the scorer takes embeddings of another size.
+    pub fn evaluate_by(&self, plan: &Plan, scorer: Scorer<'_>) -> Result<TrialResult, TrainError> {
+        let scored = self.rate_by(&self.utterances.embed(plan)?, scorer)?;
         Ok(TrialResult {
             list: self.name.clone(),
             eer: eer::eer(&scored),
@@ -202,12 +222,23 @@ impl TrialSet {
     /// # Errors
     /// As [`Self::evaluate`].
     pub fn rate(&self, embeddings: &Array2<f32>) -> Result<ScoredTrials, TrainError> {
+        self.rate_by(embeddings, Scorer::Cosine)
+    }
+
+    fn rate_by(&self, embeddings: &Array2<f32>, scorer: Scorer<'_>) -> Result<ScoredTrials, TrainError> {
         let rows: Vec<&[f32]> = embeddings.rows().into_iter().filter_map(|row| row.to_slice()).collect();
-        let scores = self
-            .pairs
-            .par_iter()
-            .map(|&(enrolment, test, _)| score::cosine(rows[enrolment], rows[test]))
-            .collect::<Result<Vec<_>, _>>()?;
+        let scores = match scorer {
+            Scorer::Cosine => self
+                .pairs
+                .par_iter()
+                .map(|&(enrolment, test, _)| score::cosine(rows[enrolment], rows[test]))
+                .collect::<Result<Vec<_>, _>>()?,
+            Scorer::BVector(network) => {
+                let pairs: Vec<_> =
+                    self.pairs.iter().map(|&(enrolment, test, _)| (rows[enrolment], rows[test])).collect();
+                network.scores(&pairs)?
+            }
+        };
         let labels: Vec<Label> = self.pairs.iter().map(|&(_, _, label)| label).collect();
         Ok(ScoredTrials::new(&scores, &labels)?)
     }

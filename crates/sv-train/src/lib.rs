@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod back_end;
 mod classifier;
 pub mod corpus;
 pub mod data;
 mod error;
 pub mod evaluate;
+pub mod heo2019;
 mod initialisation;
 pub mod optim;
 pub mod recipe;

@@ -15,6 +15,7 @@ use sv_losses::ObjectiveConfig;
 use sv_models::EncoderConfig;
 
 use crate::TrainError;
+use crate::back_end::BackEndConfig;
 use crate::data::DataConfig;
 use crate::initialisation::Initialisation;
 use crate::optim::{MarginSchedule, OptimizerConfig, Schedule};
@@ -52,6 +53,9 @@ pub struct Recipe {
     /// The margin of each step, where the objective has one; absent: the objective's own throughout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub margin: Option<MarginSchedule>,
+    /// What is trained on the embeddings of the finished encoder; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_end: Option<BackEndConfig>,
     /// How the model is judged, and how it cuts utterances from then on.
     pub evaluation: EvaluationConfig,
     /// When the state is saved.
@@ -169,7 +173,7 @@ pub struct CheckpointConfig {
 }
 
 /// The published recipes, by name.
-const EMBEDDED: [(&str, &str); 10] = [
+const EMBEDDED: [(&str, &str); 20] = [
     ("ge2e-tf/td", include_str!("../recipes/ge2e-tf/td.toml")),
     ("ge2e-tf/ti", include_str!("../recipes/ge2e-tf/ti.toml")),
     ("synthetic/td", include_str!("../recipes/synthetic/td.toml")),
@@ -180,6 +184,16 @@ const EMBEDDED: [(&str, &str); 10] = [
     ("ecapa/voxceleb", include_str!("../recipes/ecapa/voxceleb.toml")),
     ("ecapa/voxceleb-lm", include_str!("../recipes/ecapa/voxceleb-lm.toml")),
     ("xvector/voxceleb", include_str!("../recipes/xvector/voxceleb.toml")),
+    ("heo2019/metric-learning", include_str!("../recipes/heo2019/metric-learning.toml")),
+    ("heo2019/softmax", include_str!("../recipes/heo2019/softmax.toml")),
+    ("heo2019/center", include_str!("../recipes/heo2019/center.toml")),
+    ("heo2019/am-softmax", include_str!("../recipes/heo2019/am-softmax.toml")),
+    ("heo2019/ge2e", include_str!("../recipes/heo2019/ge2e.toml")),
+    ("heo2019/center-between", include_str!("../recipes/heo2019/center-between.toml")),
+    ("heo2019/hard-between", include_str!("../recipes/heo2019/hard-between.toml")),
+    ("heo2019/voxceleb2-center", include_str!("../recipes/heo2019/voxceleb2-center.toml")),
+    ("heo2019/voxceleb2-hard100", include_str!("../recipes/heo2019/voxceleb2-hard100.toml")),
+    ("heo2019/voxceleb2-hard50", include_str!("../recipes/heo2019/voxceleb2-hard50.toml")),
 ];
 
 /// The largest recipe that is read: real ones take 3 KiB.
@@ -274,7 +288,8 @@ impl Recipe {
             let preset = &self.front_end.preset;
             return refuse(format!("encoder.bins is {takes}; front_end.preset {preset} gives {gives} bins a frame"));
         }
-        let parts: [(&str, Result<(), TrainError>); 7] = [
+        let parts: [(&str, Result<(), TrainError>); 8] = [
+            ("back_end", self.back_end.as_ref().map_or(Ok(()), |back_end| back_end.check(&self.encoder))),
             ("margin", self.margin.as_ref().map_or(Ok(()), |margin| margin_of(&self.objective, margin))),
             ("encoder", self.encoder.validate().map_err(Into::into)),
             ("evaluation.windows", self.evaluation.windows.validate().map_err(Into::into)),

@@ -8,6 +8,7 @@ use candle_core::Device;
 use sv_audio::frontend::FeatureExtractor;
 use sv_models::{ModelDir, Plan};
 
+use crate::back_end::BackEnd;
 use crate::corpus::{TrainingCorpus, lists, synthetic_trials};
 use crate::data::{Manifest, Preparation, TrainingData};
 use crate::evaluate::{ProtocolResult, TrialResult, ge2e_protocol};
@@ -63,9 +64,14 @@ pub trait Watcher: Observer {
         let _ = preparation;
     }
 
-    /// So many of so many recordings are prepared.
+    /// So many of so many recordings are prepared, or embedded for a back end.
     fn preparing(&self, done: usize, of: usize) {
         let _ = (done, of);
+    }
+
+    /// A step of the back end is done, from 1, with this loss.
+    fn back_end_step(&mut self, step: u64, loss: f64) {
+        let _ = (step, loss);
     }
 }
 
@@ -116,6 +122,9 @@ pub fn train<W: Watcher + Sync>(request: &Request, watcher: &mut W) -> Result<Fi
     let mut trainer = Trainer::new(recipe, Arc::new(data), corpus.dev, run.clone(), device, start.as_ref())?;
     let mut logged = Logged::open(run.folder(), request.resume, trainer.resumed_from(), watcher)?;
     trainer.run(request.workers, &mut logged)?;
+    if trainer.step() == recipe.steps {
+        BackEnd::train(&run, recipe, &corpus.train, &extractor, watcher)?;
+    }
     Ok(Finished {
         run,
         step: trainer.step(),
@@ -188,8 +197,10 @@ fn now() -> f64 {
 pub struct Judgement {
     /// The first list at 0, 50, 75 and 100 % of the steps.
     pub curve: Vec<(u64, TrialResult)>,
-    /// Each list at the last step.
+    /// Each list at the last step, as the system is meant to score it: by its back end where it has one.
     pub lists: Vec<TrialResult>,
+    /// Where there is a back end, each list by the cosine of the encoder's own embeddings; else empty.
+    pub without_back_end: Vec<TrialResult>,
     /// The TensorFlow code's test, 4 speakers x 5 utterances.
     pub protocol: Option<ProtocolResult>,
 }
@@ -218,9 +229,9 @@ pub fn judge(run: &RunDir, recipe: &Recipe, manifest: Option<&Manifest>) -> Resu
         (_, Some(manifest)) => (None, lists(&recipe.evaluation.test, manifest, "test", &extractor, windows)?),
     };
     let last = plan_at(recipe.steps)?;
-    let lists = found.iter().map(|list| list.evaluate(&last)).collect::<Result<Vec<_>, _>>()?;
+    let cosine = found.iter().map(|list| list.evaluate(&last)).collect::<Result<Vec<_>, _>>()?;
     let mut curve = Vec::new();
-    if let (Some(list), Some(at_the_end)) = (found.first(), lists.first()) {
+    if let (Some(list), Some(at_the_end)) = (found.first(), cosine.first()) {
         let mut steps: Vec<u64> = std::iter::once(0).chain(milestones(recipe.steps)).collect();
         steps.dedup();
         for step in steps {
@@ -235,5 +246,12 @@ pub fn judge(run: &RunDir, recipe: &Recipe, manifest: Option<&Manifest>) -> Resu
         Some(manifest) => Some(ge2e_protocol(&last, manifest, &extractor, windows, 4, 5, recipe.seed)?),
         None => None,
     };
-    Ok(Judgement { curve, lists, protocol })
+    let (lists, without_back_end) = match &recipe.back_end {
+        None => (cosine, Vec::new()),
+        Some(_) => {
+            let back_end = BackEnd::load(run, recipe)?;
+            (found.iter().map(|list| back_end.evaluate(list, &last)).collect::<Result<_, _>>()?, cosine)
+        }
+    };
+    Ok(Judgement { curve, lists, without_back_end, protocol })
 }

@@ -25,6 +25,8 @@ pub enum Purpose {
     Dropout = 7,
     /// A split of speakers, a protocol's draw: nothing that depends on steps.
     Evaluation = 8,
+    /// What is trained on the finished encoder's embeddings: pairs of a step, weights at the start, who is embedded.
+    BackEnd = 9,
 }
 
 /// One stream of draws: ChaCha8, whose values are stable across machines and versions.

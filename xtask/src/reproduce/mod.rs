@@ -1,5 +1,6 @@
 //! Trainings from one command: without arguments both kinds on synthesised voices, with a corpus the named recipe on it.
 
+mod heo2019;
 pub(crate) mod page;
 mod published;
 
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
-use speaker_verification::train::data::{Manifest, Preparation, SpeakerOrder, vctk, voxceleb};
+use speaker_verification::train::data::{Manifest, Preparation, SpeakerOrder, VoxCeleb, trial_list, vctk};
 use speaker_verification::train::evaluate::TrialResult;
 use speaker_verification::train::report::{self, Baseline, EvaluationLine, MetricLine, RunSummary, read_evaluations};
 use speaker_verification::train::session::{self, Request, Watcher};
@@ -18,9 +19,9 @@ use crate::results::{self, Results};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A recipe's name or file [default: synthetic/td and synthetic/ti]
+    /// A recipe's name or file, or `heo2019` for a whole table of that paper [default: synthetic/td and synthetic/ti]
     recipe: Option<String>,
-    /// What to train on: vctk, voxceleb, or a manifest file
+    /// What to train on: vctk, voxceleb, voxceleb1, voxceleb2, or a manifest file [with --scale: manifest.tsv below --root]
     #[arg(long, value_name = "NAME", requires = "root")]
     corpus: Option<String>,
     /// The folder of the corpus
@@ -29,6 +30,12 @@ pub(crate) struct Arguments {
     /// Begin with the weights of this model: a model directory or another run's folder
     #[arg(long, value_name = "MODEL")]
     start: Option<PathBuf>,
+    /// A recipe of heo2019 for less data and minutes: same network, loss and optimizer
+    #[arg(long, value_enum, requires = "root")]
+    scale: Option<Scale>,
+    /// Which table of heo2019, 2 or 4 [default: 4 with voxceleb2, else 2]
+    #[arg(long)]
+    table: Option<u8>,
     /// Seeds, one run each
     #[arg(long, value_delimiter = ',', default_value = "1")]
     seeds: Vec<u64>,
@@ -49,6 +56,39 @@ pub(crate) struct Arguments {
     dev_only: bool,
 }
 
+/// How much of a recipe is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Scale {
+    /// For a few hundred speakers.
+    Mini,
+}
+
+/// What is trained: a recipe, what is changed of it, and what its runs are called.
+struct Run {
+    recipe: String,
+    name: String,
+    changes: Vec<String>,
+}
+
+impl Run {
+    /// `recipe` as the arguments want it.
+    fn of(arguments: &Arguments, recipe: &str) -> anyhow::Result<Self> {
+        let mut changes = Vec::new();
+        let mut name = recipe.to_owned();
+        if arguments.scale == Some(Scale::Mini) {
+            changes.extend(speaker_verification::train::heo2019::mini(recipe)?);
+            name.push_str("-mini");
+        }
+        changes.extend(arguments.set.iter().cloned());
+        Ok(Self { recipe: recipe.to_owned(), name: arguments.name.clone().unwrap_or(name), changes })
+    }
+
+    /// What one run of it is called.
+    fn of_seed(&self, seed: u64) -> String {
+        format!("{}-seed{seed}", self.name.replace('/', "-"))
+    }
+}
+
 /// A finished run: `docs/results/RUN.json`.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct RunResult {
@@ -65,8 +105,11 @@ pub(crate) struct RunResult {
     pub(crate) minutes: f64,
     pub(crate) threads: usize,
     pub(crate) machine: String,
-    /// Test lists, scored once, at the last step.
+    /// Test lists, scored once, at the last step: by the back end where the recipe has one.
     pub(crate) lists: Vec<ListResult>,
+    /// Where it has one, the same lists by the cosine of the encoder's own embeddings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) without_back_end: Vec<ListResult>,
     /// The dev lists on the way.
     pub(crate) curve: Vec<EvaluationLine>,
 }
@@ -87,14 +130,15 @@ pub(crate) fn run(root: &Path, arguments: &Arguments, build: Option<Duration>) -
     match &arguments.recipe {
         None => demonstrate(root, arguments, build),
         Some(recipe) => {
-            let recipe = named(recipe, arguments.corpus.as_deref());
-            let lists = Recipe::load(&recipe, &arguments.set)?.evaluation;
-            let lists = [lists.dev, lists.test].concat();
-            let manifest = arguments.corpus.as_ref().map(|corpus| corpus_of(corpus, arguments, &lists)).transpose()?;
-            for &seed in &arguments.seeds {
-                one(root, arguments, &recipe, seed, manifest.as_ref())?;
+            let recipe = &named(recipe, arguments.corpus.as_deref());
+            if recipe == heo2019::GROUP {
+                let manifest = corpus_of(arguments, &[])?;
+                return heo2019::run(root, arguments, manifest.as_ref());
             }
-            Ok(())
+            let lists = Recipe::load(recipe, &arguments.set)?.evaluation;
+            let manifest = corpus_of(arguments, &[lists.dev, lists.test].concat())?;
+            let run = Run::of(arguments, recipe)?;
+            arguments.seeds.iter().try_for_each(|&seed| one(root, arguments, &run, seed, manifest.as_ref()))
         }
     }
 }
@@ -105,9 +149,13 @@ fn named(recipe: &str, corpus: Option<&str>) -> String {
     if Recipe::names().any(|name| name == whole) { whole } else { recipe.to_owned() }
 }
 
-fn corpus_of(name: &str, arguments: &Arguments, lists: &[String]) -> anyhow::Result<Manifest> {
-    let root = arguments.root.as_ref().context("--root: name the folder of the corpus")?;
-    read_corpus(name, root, lists)
+fn corpus_of(arguments: &Arguments, lists: &[String]) -> anyhow::Result<Option<Manifest>> {
+    match (&arguments.corpus, arguments.scale, &arguments.root) {
+        (Some(name), _, Some(root)) => read_corpus(name, root, lists).map(Some),
+        (None, Some(Scale::Mini), Some(root)) => Ok(Some(Manifest::read(&root.join("manifest.tsv"), root)?)),
+        (Some(_), _, None) => anyhow::bail!("--root: name the folder of the corpus"),
+        (None, ..) => Ok(None),
+    }
 }
 
 /// The recordings of a published corpus, or of a manifest file. Of VoxCeleb the speakers of the trial lists `lists` are judged and
@@ -120,28 +168,34 @@ pub(crate) fn read_corpus(name: &str, root: &Path, lists: &[String]) -> anyhow::
             Ok(manifest)
         }
         "voxceleb" => {
-            let mut manifest = voxceleb(root, None)?;
-            if !manifest.split_by_trials(lists)? {
+            let lists: Vec<PathBuf> = lists.iter().filter_map(|name| trial_list(root, name)).collect();
+            let mut manifest = VoxCeleb::Both.manifest(root, &lists)?;
+            if lists.is_empty() {
                 manifest.split_speakers(SpeakerOrder::Sorted {})?;
             }
             Ok(manifest)
         }
+        "voxceleb1" => {
+            let list = trial_list(root, "veri_test").with_context(|| {
+                format!(
+                    "there is no list veri_test.txt, whose 40 speakers are not trained on; `cargo xtask data voxceleb-trials \
+                     --root {}` fetches it",
+                    root.display()
+                )
+            })?;
+            Ok(VoxCeleb::One.manifest(root, &[list])?)
+        }
+        "voxceleb2" => Ok(VoxCeleb::Two.manifest(root, &[])?),
         file => Ok(Manifest::read(Path::new(file), root)?),
     }
 }
 
 /// One run on a corpus, kept in `docs/results/`.
-fn one(
-    root: &Path,
-    arguments: &Arguments,
-    recipe_name: &str,
-    seed: u64,
-    manifest: Option<&Manifest>,
-) -> anyhow::Result<()> {
-    let mut changes = arguments.set.clone();
+fn one(root: &Path, arguments: &Arguments, run: &Run, seed: u64, manifest: Option<&Manifest>) -> anyhow::Result<()> {
+    let mut changes = run.changes.clone();
     changes.push(format!("seed={seed}"));
-    let recipe = Recipe::load(recipe_name, &changes)?;
-    let name = format!("{}-seed{seed}", arguments.name.as_deref().unwrap_or(&recipe.name).replace('/', "-"));
+    let recipe = Recipe::load(&run.recipe, &changes)?;
+    let name = run.of_seed(seed);
     if results::path_of(root, &name).is_file() && !arguments.again && !arguments.dev_only {
         println!("{name}: docs/results/{name}.json is there; --again trains anew");
         return Ok(());
@@ -172,16 +226,20 @@ fn one(
     if let Some(manifest) = manifest {
         lists.extend(published::compare(&request.recipe, manifest, &finished.run.model(), &lists)?);
     }
+    if !judgement.without_back_end.is_empty() {
+        println!("by the cosine of the encoder's own embeddings:");
+        judgement.without_back_end.iter().for_each(print_list);
+    }
     let told = summary::of_run(&request.recipe, &finished, &judgement)?;
     summary::save(&folder, &told)?;
     let files = report::write(&[told], &folder.join("report"))?;
     println!("report: {}", files.html.display());
     let result = RunResult {
-        name: arguments.name.clone().unwrap_or_else(|| request.recipe.name.clone()),
+        name: run.name.clone(),
         about: request.recipe.about.clone(),
         recipe: request.recipe.name.clone(),
         recipe_hash: request.recipe.hash()?,
-        changes: arguments.set.clone(),
+        changes: run.changes.clone(),
         corpus: finished.corpus.clone(),
         synthetic: finished.synthetic,
         seed,
@@ -190,6 +248,7 @@ fn one(
         threads: arguments.threads,
         machine: crate::bench::machine(),
         lists,
+        without_back_end: judgement.without_back_end.iter().map(list_result).collect(),
         curve: read_evaluations(&folder.join("evaluations.jsonl"))?,
     };
     results::keep(root, &name, &Results::Training(result))
@@ -245,6 +304,13 @@ impl Observer for Lines {
 impl Watcher for Lines {
     fn prepared(&mut self, preparation: &Preparation) {
         println!("  {preparation}");
+    }
+
+    fn back_end_step(&mut self, step: u64, loss: f64) {
+        if self.printed.is_none_or(|at| at.elapsed() >= Duration::from_secs(10)) {
+            self.printed = Some(Instant::now());
+            println!("  back end: step {step}  loss {loss:.3}");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 use speaker_verification::metrics::norm::{Deviation, NormKind, Normalization};
 use speaker_verification::metrics::{Trial, TrialFormat, Trials};
 use speaker_verification::train::Recipe;
-use speaker_verification::train::data::{Manifest, Recording, listed_recording, trial_list};
+use speaker_verification::train::data::{Manifest, Recording, located, trial_list};
 use speaker_verification::{CohortList, SpeakerRecognition};
 
 use super::ListResult;
@@ -81,8 +81,13 @@ fn with_cohort(published: &Published, manifest: &Manifest, model: &Path) -> anyh
 
 /// The same trials by the paths that the recordings have below `root`.
 fn placed(trials: &Trials, root: &Path) -> anyhow::Result<Trials> {
-    let paths: HashMap<&str, String> =
-        trials.files().iter().map(|file| (file.as_str(), listed_recording(root, file).display().to_string())).collect();
+    let paths: HashMap<&str, String> = trials
+        .files()
+        .iter()
+        .map(|file| {
+            (file.as_str(), located(root, file).map_or_else(|| file.clone(), |path| path.display().to_string()))
+        })
+        .collect();
     let placed =
         trials.iter().map(|trial| Trial { enrolment: &paths[trial.enrolment], test: &paths[trial.test], ..trial });
     Ok(Trials::new(placed, trials.format())?)

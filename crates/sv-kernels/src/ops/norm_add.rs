@@ -31,7 +31,8 @@ pub fn batch_norm_add_leaky_relu(
     if !(0.0..=1.0).contains(&slope) {
         bail!("a leaky ReLU of slope {slope}; it must be from 0 to 1")
     }
-    if !frozen && path::on_kernels(&[x, &norm.weight]) && shortcut.is_none_or(|shortcut| path::on_kernels(&[shortcut])) {
+    if !frozen && path::on_kernels(&[x, &norm.weight]) && shortcut.is_none_or(|shortcut| path::on_kernels(&[shortcut]))
+    {
         return trained::norm_add(x, norm, form, shortcut, slope);
     }
     let y = batch_norm_with(x, &norm.weight, &norm.bias, &norm.running, form)?;

@@ -1,13 +1,14 @@
-//! The steps that both forms of GE2E share, on a batch of N speakers with M utterances each.
+//! The steps that both forms of GE2E share, on a batch of N speakers, mostly with M utterances each.
 
 use candle_core::{D, DType, Result, Tensor};
 use sv_kernels::ops;
 
-use crate::LossError;
+use crate::{Labels, LossError};
 
 /// The batch as a grid: rows are utterances, speaker after speaker, columns are speakers.
 pub(super) struct Grid {
     n: usize,
+    /// Utterances of each speaker; 0 where their numbers differ.
     m: usize,
     /// (N M, N), 1 where the column is the row's own speaker.
     own: Tensor,
@@ -23,26 +24,33 @@ impl Grid {
         w: &Tensor,
     ) -> std::result::Result<Self, LossError> {
         let rows = n.saturating_mul(m);
-        match *embeddings.dims() {
-            [b, d] if b == rows && d > 0 => {}
-            _ => return Err(LossError::Shape { got: embeddings.dims().to_vec(), rows }),
-        }
-        if n < 2 {
-            return Err(LossError::TooFewSpeakers { got: n });
-        }
+        check(n, rows, embeddings, w)?;
         if m < least_m {
             return Err(LossError::TooFewUtterances { got: m });
-        }
-        if embeddings.dtype() != w.dtype() {
-            let (got, need) = (embeddings.dtype(), w.dtype().as_str());
-            return Err(LossError::DataType { what: "the tensor of embeddings", got, need });
         }
         let own: Vec<u8> = (0..rows * n).map(|place| u8::from(place / n / m == place % n)).collect();
         Ok(Self { n, m, own: Tensor::from_vec(own, (rows, n), embeddings.device())? })
     }
 
+    /// Of rows in any order and number: speakers are columns in the order of their classes.
+    pub(super) fn ragged(labels: &Labels, embeddings: &Tensor, w: &Tensor) -> std::result::Result<Self, LossError> {
+        let speakers = labels.speakers();
+        let mut columns = speakers.to_vec();
+        columns.sort_unstable();
+        columns.dedup();
+        check(columns.len(), speakers.len(), embeddings, w)?;
+        let own: Vec<u8> =
+            speakers.iter().flat_map(|own| columns.iter().map(move |column| u8::from(own == column))).collect();
+        let own = Tensor::from_vec(own, (speakers.len(), columns.len()), embeddings.device())?;
+        Ok(Self { n: columns.len(), m: 0, own })
+    }
+
     /// Sum over each speaker's utterances: (N M, D) gives (N, D).
     pub(super) fn sums(&self, embeddings: &Tensor) -> Result<Tensor> {
+        if self.m == 0 {
+            let members = self.own.to_dtype(embeddings.dtype())?.t()?.contiguous()?;
+            return ops::matmul(&members, embeddings);
+        }
         embeddings.reshape((self.n, self.m, ()))?.sum(1)
     }
 
@@ -105,6 +113,22 @@ impl Grid {
         let first = count.broadcast_eq(&count.max_keepdim(1)?)?;
         first.where_cond(similarity, &similarity.zeros_like()?)?.sum(1)
     }
+}
+
+/// Checks embeddings (`rows`, D) of `n` speakers.
+fn check(n: usize, rows: usize, embeddings: &Tensor, w: &Tensor) -> std::result::Result<(), LossError> {
+    match *embeddings.dims() {
+        [b, d] if b == rows && d > 0 => {}
+        _ => return Err(LossError::Shape { got: embeddings.dims().to_vec(), rows }),
+    }
+    if n < 2 {
+        return Err(LossError::TooFewSpeakers { got: n });
+    }
+    if embeddings.dtype() != w.dtype() {
+        let (got, need) = (embeddings.dtype(), w.dtype().as_str());
+        return Err(LossError::DataType { what: "the tensor of embeddings", got, need });
+    }
+    Ok(())
 }
 
 /// Rows brought to length one; a row of zeros stays, and lets no gradient through.

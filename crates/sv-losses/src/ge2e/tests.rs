@@ -168,3 +168,19 @@ fn the_gradient_of_the_scale_is_zero_at_zero_in_the_tensorflow_form() {
     let gradients = tf.loss(&batch, &Labels::arranged(2, 2)).unwrap().backward().unwrap();
     assert_eq!(gradients.get(&tf.parameters()[0].var).unwrap().to_scalar::<f64>().unwrap(), 0.0);
 }
+
+#[test]
+fn speakers_with_unequal_numbers_of_rows_are_taken_where_all_count_and_in_any_order() {
+    let all = ge2e(Ge2eOptions { centroids: Centroids::All, ..Ge2eOptions::default() }, DType::F64);
+    let rows = [[1.0, 0.2], [0.3, 1.0], [0.9, 0.1], [0.2, 0.8]];
+    let loss = |order: &[usize], speakers: &[u32]| {
+        let values: Vec<f64> = order.iter().flat_map(|&row| rows[row]).collect();
+        let embeddings = Tensor::from_vec(values, (order.len(), 2), &Device::Cpu).unwrap();
+        all.loss(&embeddings, &Labels::new(speakers.to_vec())).map(|loss| loss.to_scalar::<f64>().unwrap())
+    };
+    // The same batch arranged, and mixed up.
+    let arranged = loss(&[0, 2, 1, 3], &[0, 0, 1, 1]).unwrap();
+    assert!((loss(&[0, 1, 2, 3], &[0, 1, 0, 1]).unwrap() - arranged).abs() < 1e-12);
+    assert!(loss(&[0, 1, 2], &[5, 9, 5]).unwrap().is_finite());
+    assert!(matches!(loss(&[0, 1, 2], &[5, 5, 5]), Err(LossError::TooFewSpeakers { got: 1 })));
+}

@@ -70,6 +70,16 @@ impl Parts {
         Tdnn { weight, bias, form: Conv1d { dilation, padding }, activation, norm: self.norm(&format!("{name}.norm")) }
     }
 
+    /// Every tensor as it stands, in f32.
+    pub(super) fn values(&self) -> Result<BTreeMap<String, Weight>, ModelError> {
+        let mut tensors = BTreeMap::new();
+        for (name, var) in self.variables.iter().chain(&self.buffers) {
+            let values = var.as_tensor().to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            tensors.insert(name.clone(), Weight { shape: var.dims().to_vec(), values });
+        }
+        Ok(tensors)
+    }
+
     /// Everything as inference takes it, `standardisation` folded into the convolution `first`.
     pub(super) fn weights(
         &self,
@@ -77,11 +87,7 @@ impl Parts {
         standardisation: Option<&Standardisation>,
         first: &str,
     ) -> Result<Weights, ModelError> {
-        let mut tensors = BTreeMap::new();
-        for (name, var) in self.variables.iter().chain(&self.buffers) {
-            let values = var.as_tensor().to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-            tensors.insert(name.clone(), Weight { shape: var.dims().to_vec(), values });
-        }
+        let mut tensors = self.values()?;
         if let Some(standardisation) = standardisation {
             fold(standardisation, &mut tensors, &format!("{first}.weight"), &format!("{first}.bias"));
         }

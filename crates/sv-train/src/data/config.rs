@@ -118,6 +118,9 @@ pub struct SamplerConfig {
     /// chunks; absent, once however long it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub once_per_frames: Option<usize>,
+    /// A class of fewer recordings is left out; absent, of fewer than `utterances` where those are distinct, else of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least_recordings: Option<usize>,
 }
 
 /// How the rows of a class are drawn.

@@ -41,4 +41,4 @@ pub use pieces::{Piece, PieceContent};
 pub use prepare::{Preparation, Skipped, TrainingData};
 pub use select::{Selection, SpeakerOrder};
 pub use statistics::BandStatistics;
-pub use voxceleb::{listed_recording, trial_list, voxceleb};
+pub use voxceleb::{VoxCeleb, located, trial_list};

@@ -38,6 +38,7 @@ impl Sampler {
         classes: BTreeMap<String, Class>,
     ) -> Result<(Self, Vec<String>), DataError> {
         let least = if config.draw == Draw::Distinct { config.utterances } else { 1 };
+        let least = least.max(config.least_recordings.unwrap_or(0));
         let (mut qualified, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
             classes.into_iter().partition(|(_, class)| class.recordings.len() >= least);
         let mut dropped: Vec<String> = rest.into_keys().collect();
@@ -202,7 +203,14 @@ mod tests {
     }
 
     fn config(speakers: usize, utterances: usize, draw: Draw) -> SamplerConfig {
-        SamplerConfig { speakers, utterances, draw, phrases_together: false, once_per_frames: None }
+        SamplerConfig {
+            speakers,
+            utterances,
+            draw,
+            phrases_together: false,
+            once_per_frames: None,
+            least_recordings: None,
+        }
     }
 
     #[test]
@@ -299,6 +307,17 @@ mod tests {
         assert_eq!(epoch(0), first);
         let error = Sampler::new(&config(8, 1, Draw::Shuffled), all).unwrap_err();
         assert!(matches!(error, DataError::TooFewClasses { what: "recordings", have: 7, need: 8, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_class_of_fewer_recordings_than_asked_for_is_left_out() {
+        let few = SamplerConfig { least_recordings: Some(2), ..config(3, 1, Draw::Shuffled) };
+        let (sampler, dropped) = Sampler::new(&few, classes(&[&[1, 1], &[5], &[1, 1, 1]])).unwrap();
+        assert_eq!(
+            (sampler.names.as_slice(), dropped),
+            (["a", "c"].map(String::from).as_slice(), vec!["b".to_owned()])
+        );
+        assert!((0..20).all(|step| sampler.draw(1, step).iter().all(|row| row.1.recording != 2)));
     }
 
     #[test]

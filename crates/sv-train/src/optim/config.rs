@@ -59,7 +59,8 @@ pub enum Method {
         /// Above 0; if not given, the form's default.
         #[serde(default)]
         epsilon: Option<f64>,
-        /// `weight_decay p` is added to g; only with PyTorch's form.
+        /// In PyTorch's form `weight_decay p` is added to g. In Keras's it is the factor of a penalty, the squares of the weights
+        /// in the loss: `2 weight_decay p` is added to g after clipping. Not in TensorFlow's.
         #[serde(default)]
         weight_decay: f64,
     },
@@ -200,8 +201,8 @@ impl OptimizerConfig {
                 share("beta2", beta2)?;
                 positive("epsilon", epsilon.unwrap_or(form.epsilon()))?;
                 not_negative("weight_decay", weight_decay)?;
-                if form != AdamForm::Pytorch && weight_decay != 0.0 {
-                    let need = "0 except in the form `pytorch`; or take `adam-w`";
+                if form == AdamForm::Tensorflow && weight_decay != 0.0 {
+                    let need = "0 in the form `tensorflow`; or take another form, or `adam-w`";
                     return Err(OptimizerError::Option { option: "weight_decay", got: weight_decay, need });
                 }
             }
@@ -226,6 +227,14 @@ impl OptimizerConfig {
 }
 
 impl AdamForm {
+    /// What a weight decay of 1 adds to the gradient for each unit of the weight.
+    pub(super) fn decay_factor(self) -> f64 {
+        match self {
+            Self::Pytorch | Self::Tensorflow => 1.0,
+            Self::Keras => 2.0,
+        }
+    }
+
     /// The epsilon of the system's default.
     #[must_use]
     pub fn epsilon(self) -> f64 {

@@ -259,3 +259,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn kerass_weight_decay_is_a_penalty_of_squares_and_spares_a_group() {
+    // The gradient of 0.1 |w|^2 at 4 and -2 is 0.8 and -0.4; alone, Adam's first step is the rate, whatever the size.
+    let (weight, bias) = (parameter("weight", &[4.0, -2.0]), parameter("bias", &[4.0]));
+    let rules = vec![GroupRule { weight_decay: 0.0, ..GroupRule::new("bias") }];
+    let method =
+        |weight_decay| Method::Adam { form: AdamForm::Keras, beta1: 0.5, beta2: 0.5, epsilon: Some(0.8), weight_decay };
+    let config = OptimizerConfig { rules, ..OptimizerConfig::new(method(0.1)) };
+    let mut optimizer = Optimizer::new(&config, vec![weight.clone(), bias.clone()]).unwrap();
+    optimizer.step(&gradients(&[(&weight, &[0.0, 0.0]), (&bias, &[0.0])]), 1.0).unwrap();
+    // m = g / 2, v = g^2 / 2; p -= sqrt(1 / 2) / (1 / 2) m / (sqrt(v) + 0.8).
+    let step = |g: f64| 2.0_f64.sqrt() * g / 2.0 / (g.abs() / 2.0_f64.sqrt() + 0.8);
+    for (got, expected) in values(&weight).iter().zip([4.0 - step(0.8), -2.0 - step(-0.4)]) {
+        assert!((f64::from(*got) - expected).abs() < 1e-6, "{got} {expected}");
+    }
+    assert_eq!(values(&bias), [4.0]);
+}

@@ -158,7 +158,7 @@ fn update<T: Real>(method: &Method, scalars: Scalars, p: &mut [T], g: &[T], mome
             });
         }
         (Method::Adam { form, beta1, beta2, epsilon, weight_decay }, [m, v]) => {
-            let decay = T::of(weight_decay * scalars.weight_decay);
+            let decay = T::of(form.decay_factor() * weight_decay * scalars.weight_decay);
             let adam = Adam::new(form, [beta1, beta2], epsilon.unwrap_or(form.epsilon()), rate, count);
             each_pair(p, g, m, v, |p, g, m, v| adam.step(p, g * scale + decay * *p, m, v));
         }
