@@ -1,9 +1,16 @@
 //! What is planned allocates nothing per frame.
 
+use ndarray::Array2;
 use sv_audio::Waveform;
 use sv_audio::frontend::{FeatureExtractor, FrontEnd};
 use sv_audio::resample::{ResamplePlan, Resampler};
 use sv_audio::vad::VadChoice;
+use sv_models::encoders::ecapa::EcapaConfig;
+use sv_models::encoders::lstm::LstmConfig;
+use sv_models::encoders::resnet::ResNetConfig;
+use sv_models::encoders::xvector::XVectorConfig;
+use sv_models::weights::{Weight, Weights};
+use sv_models::{EncoderConfig, Plan};
 
 /// A tenth of full scale, at `rate_hz`.
 fn wave(seconds: usize, rate_hz: u32) -> Waveform {
@@ -44,4 +51,44 @@ fn a_planned_resampler_allocates_its_output_alone() {
     let plan = ResamplePlan::new(44_100, 16_000, Resampler::Sharp).expect("rates in range");
     let long = wave(10, 44_100);
     assert_eq!(allocations(|| plan.process(long.samples())), 1);
+}
+
+/// The networks as they are published, narrow: what is allocated does not depend on widths.
+fn networks() -> Vec<EncoderConfig> {
+    let ecapa = EcapaConfig { channels: 32, mfa: 96, attention: 8, squeeze: 8, size: 12, ..EcapaConfig::speechbrain() };
+    let xvector = XVectorConfig { channels: [16, 16, 16, 16, 24].to_vec(), ..XVectorConfig::speechbrain() };
+    let resnet = ResNetConfig { channels: 4, ..ResNetConfig::resnet34() };
+    let lstm = LstmConfig { hidden: 16, projection: Some(8), ..LstmConfig::ge2e_tf() };
+    vec![
+        EncoderConfig::Ecapa(ecapa),
+        EncoderConfig::XVector(xvector),
+        EncoderConfig::ResNet(resnet),
+        EncoderConfig::Lstm(lstm),
+    ]
+}
+
+#[test]
+fn a_plan_that_has_run_once_allocates_its_answer_alone() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    for config in networks() {
+        let tensor = |(name, shape): (String, Vec<usize>)| {
+            let count = shape.iter().product();
+            let value = if name.ends_with("running_var") { 1.0 } else { 0.01 };
+            (name, Weight { shape, values: vec![value; count] })
+        };
+        let tensors = config.tensors().into_iter().map(tensor).collect();
+        let weights = Weights::new("made", &config, tensors).expect("all tensors");
+        let plan = Plan::new(&config, &weights).expect("a plan");
+        let features = |frames: usize| {
+            Array2::from_shape_fn((frames, config.bins()), |(t, f)| ((t * 7 + f * 3) % 11) as f32 * 0.1)
+        };
+        let (long, short) = (features(300), features(120));
+        // On one thread, which is the one that is counted.
+        let counts = pool.install(|| {
+            plan.embed(&[long.view()]).expect("an embedding");
+            [&short, &long, &short].map(|features| allocations(|| plan.embed(&[features.view()])))
+        });
+        eprintln!("{}: {counts:?} allocations", config.name());
+        assert!(counts.iter().all(|&count| count <= 1), "{}: {counts:?}", config.name());
+    }
 }
