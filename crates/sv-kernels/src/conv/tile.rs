@@ -280,6 +280,25 @@ fn accumulate<L: Lanes, const V: usize, const R: usize>(
     ahead: usize,
     sums: &mut [[L::Vector; V]; R],
 ) -> usize {
+    // Where rows are many, more steps at a time would not fit the registers.
+    if V == 2 {
+        accumulate_by::<L, V, R, 2>(l, input, row, weights, all, ahead, sums)
+    } else {
+        accumulate_by::<L, V, R, AHEAD>(l, input, row, weights, all, ahead, sums)
+    }
+}
+
+/// The same, `N` steps at a time.
+#[inline(always)]
+fn accumulate_by<L: Lanes, const V: usize, const R: usize, const N: usize>(
+    l: L,
+    input: &[f32],
+    row: usize,
+    weights: &[f32],
+    all: &[f32],
+    ahead: usize,
+    sums: &mut [[L::Vector; V]; R],
+) -> usize {
     let width = V * L::WIDTH;
     let depth = weights.len() / width;
     assert!((R - 1) * row + depth <= input.len(), "{R} rows {row} apart of {depth} values in {}", input.len());
@@ -290,13 +309,13 @@ fn accumulate<L: Lanes, const V: usize, const R: usize>(
     }
     let mut ahead = ahead;
     let mut held = *sums;
-    for (k, weights) in weights.chunks_exact(AHEAD * width).enumerate() {
+    for (k, weights) in weights.chunks_exact(N * width).enumerate() {
         l.prefetch_later(all, ahead);
         ahead += LINE;
         // SAFETY: `k` chunks and this one are in the depth, which the assertion found room for in every row.
-        unsafe { steps::<L, V, R, AHEAD>(l, &rows, k * AHEAD, weights, &mut held) };
+        unsafe { steps::<L, V, R, N>(l, &rows, k * N, weights, &mut held) };
     }
-    for k in depth / AHEAD * AHEAD..depth {
+    for k in depth / N * N..depth {
         // SAFETY: `k < depth`, which the assertion found room for in every row.
         unsafe { steps::<L, V, R, 1>(l, &rows, k, &weights[k * width..(k + 1) * width], &mut held) };
     }

@@ -39,6 +39,18 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
+    /// Values of a channel of the output.
+    #[cfg(feature = "candle")]
+    pub(crate) fn rows(self) -> usize {
+        self.batch * self.given[0] * self.given[1]
+    }
+
+    /// Values of the weights.
+    #[cfg(feature = "candle")]
+    pub(crate) fn weights(self) -> usize {
+        self.outputs * self.inputs * self.kernel[0] * self.kernel[1]
+    }
+
     /// Values of an input image.
     fn image(self) -> usize {
         self.seen[0] * self.seen[1] * self.inputs

@@ -25,7 +25,7 @@ pub struct Conv2d {
 /// If shapes do not fit, an axis with its padding is shorter than the kernel, a stride is 0, or as much is padded as the kernel
 /// has taps.
 pub fn conv2d(x: &Tensor, weight: &Tensor, form: Conv2d) -> Result<Tensor> {
-    let sizes = sizes(x, weight, form)?;
+    let sizes = sizes(x.dims4()?.into(), weight, form)?;
     if path::on_kernels(&[x, weight]) {
         return trained::conv2d(x, weight, sizes);
     }
@@ -40,16 +40,12 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, form: Conv2d) -> Result<Tensor> {
     linear(&gathered, &matrix, None)?.reshape((batch, t, f, outputs))
 }
 
-/// The sizes of a convolution, checked.
-fn sizes(x: &Tensor, weight: &Tensor, form: Conv2d) -> Result<Sizes> {
-    let (batch, frames, bins, inputs) = x.dims4()?;
+/// The sizes of a convolution of `x` (B, T, F, I), checked.
+pub(super) fn sizes(x: [usize; 4], weight: &Tensor, form: Conv2d) -> Result<Sizes> {
+    let [batch, frames, bins, inputs] = x;
     let (outputs, channels, k, l) = weight.dims4()?;
     if inputs != channels || [batch, inputs, outputs, k, l].contains(&0) {
-        bail!(
-            "conv2d of {:?} by {:?}: {inputs} channels meet {channels}; none of them may be 0",
-            x.dims(),
-            weight.dims()
-        )
+        bail!("conv2d of {:?} by {:?}: {inputs} channels meet {channels}; none of them may be 0", x, weight.dims())
     }
     let given = |size: usize, kernel: usize, stride: usize, [before, after]: [usize; 2]| {
         if stride == 0 || before >= kernel || after >= kernel {
@@ -59,10 +55,9 @@ fn sizes(x: &Tensor, weight: &Tensor, form: Conv2d) -> Result<Sizes> {
         }
         match (size > 0).then(|| (size + before + after).checked_sub(kernel)).flatten() {
             Some(steps) => Ok(steps / stride + 1),
-            None => bail!(
-                "conv2d of {:?}: {size} values and {before} + {after} zeros are too few for {kernel} taps",
-                x.dims()
-            ),
+            None => {
+                bail!("conv2d of {:?}: {size} values and {before} + {after} zeros are too few for {kernel} taps", x)
+            }
         }
     };
     let t = given(frames, k, form.stride[0], form.padding[0])?;

@@ -125,6 +125,94 @@ fn normalisation_shortcut_and_activation_on_the_kernels_are_the_composed_ones() 
     }
 }
 
+/// A block over the variables x, weights, and for each layer weight and bias of its normalisation; and its averages.
+fn block(x: &[Tensor], stride: usize, slope: f64) -> Result<(Tensor, Vec<Tensor>)> {
+    let full =
+        |value: f64, like: &Tensor| Var::from_tensor(&Tensor::full(value, like.dims(), CPU)?.to_dtype(like.dtype())?);
+    let layer = |at: usize, seen: [usize; 2], step: usize| -> Result<ImageLayer> {
+        let running = RunningStatistics { mean: full(0.5, &x[at + 1])?, variance: full(2.0, &x[at + 1])? };
+        let norm = Norm { weight: x[at + 1].clone(), bias: x[at + 2].clone(), running };
+        let form = forms(seen, x[at].dims()[2], [step; 2])[0];
+        Ok(ImageLayer { weight: x[at].clone(), form, norm })
+    };
+    let seen = [x[0].dims()[1], x[0].dims()[2]];
+    let block = BasicBlock {
+        first: layer(1, seen, stride)?,
+        second: layer(4, seen.map(|size| size.div_ceil(stride)), 1)?,
+        shortcut: (x.len() > 7).then(|| layer(7, seen, stride)).transpose()?,
+        norms: NormForm { epsilon: 1e-3, momentum: 0.01 },
+        slope,
+    };
+    let y = basic_block(&x[0], &block)?;
+    let layers = [Some(&block.first), Some(&block.second), block.shortcut.as_ref()].into_iter().flatten();
+    let averages = layers.flat_map(|layer| [&layer.norm.running.mean, &layer.norm.running.variance]);
+    Ok((y, averages.map(|var| var.as_tensor().copy()).collect::<Result<_>>()?))
+}
+
+fn block_inputs(shape: [usize; 4], outputs: usize) -> Vec<Var> {
+    let inputs = shape[3];
+    let mut all = vec![variable(1, &shape)];
+    for (salt, [o, i, k]) in [(10, [outputs, inputs, 3]), (20, [outputs, outputs, 3]), (30, [outputs, inputs, 1])] {
+        all.extend([variable(salt, &[o, i, k, k]), variable(salt + 1, &[o]), variable(salt + 2, &[o])]);
+    }
+    all
+}
+
+#[test]
+fn a_basic_block_has_the_slopes_of_its_differences() {
+    for (seen, stride, outputs, count) in
+        [([4, 5], 1, 2, 7), ([5, 4], 2, 3, 10), ([4, 6], 2, 3, 10), ([3, 4], 1, 3, 10)]
+    {
+        let inputs = block_inputs([2, seen[0], seen[1], 2], outputs);
+        assert_slopes(&format!("{seen:?} {stride}"), &inputs[..count], |x| Ok(block(x, stride, 0.3)?.0));
+    }
+}
+
+#[test]
+fn a_basic_block_on_the_kernels_is_the_composed_one() {
+    for (seen, stride, channels, count) in
+        [([9, 8], 1, [16, 16], 7), ([9, 8], 2, [5, 17], 10), ([8, 7], 2, [16, 32], 10), ([6, 5], 1, [3, 4], 10)]
+    {
+        for slope in [0.0, 0.3] {
+            let inputs = block_inputs([3, seen[0], seen[1], channels[0]], channels[1]);
+            let what = format!("{seen:?} {stride} {channels:?} {slope}");
+            assert_kernels_agree(&what, &inputs[..count], |x| Ok(block(x, stride, slope)?.0));
+            let averages = |dtype: DType| {
+                let x: Vec<Tensor> = inputs[..count].iter().map(|x| x.to_dtype(dtype).unwrap()).collect();
+                let averages = block(&x, stride, slope).unwrap().1;
+                averages.iter().flat_map(|a| numbers(&a.to_dtype(DType::F64).unwrap())).collect::<Vec<_>>()
+            };
+            let (double, single) = (averages(DType::F64), averages(DType::F32));
+            assert_eq!(double.len(), single.len());
+            for (double, single) in double.iter().zip(single) {
+                assert!((double - single).abs() < 2e-6 * (1.0 + double.abs()), "{what}: {double} {single}");
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_whose_layers_do_not_fit_are_refused_on_either_path() {
+    for dtype in [DType::F32, DType::F64] {
+        let inputs = block_inputs([2, 4, 5, 2], 3);
+        let x: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();
+        assert!(block(&x, 2, 0.3).is_ok());
+        assert!(block(&x, 2, 1.5).is_err());
+        // Without a layer beside, three channels are not two, nor is half of the frames all of them.
+        assert!(block(&x[..7], 1, 0.3).is_err());
+        let square = block_inputs([2, 4, 5, 2], 2);
+        let square: Vec<Tensor> = square.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();
+        assert!(block(&square[..7], 1, 0.3).is_ok());
+        assert!(block(&square[..7], 2, 0.3).is_err());
+        let mut other = x.clone();
+        other.swap(2, 0);
+        assert!(block(&other, 2, 0.3).is_err());
+        let mut other = x.clone();
+        other[2] = x[1].clone();
+        assert!(block(&other, 2, 0.3).is_err());
+    }
+}
+
 #[test]
 fn one_step_gives_the_same_bits_again_on_as_many_threads() {
     let single =

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::batch_norm::{NormForm, batch_norm_with, count};
+use super::batch_norm::{NormForm, batch_norm_with};
 use super::blocks::Norm;
 use super::{leaky_relu, path, trained};
 
@@ -20,19 +20,13 @@ pub fn batch_norm_add_leaky_relu(
     shortcut: Option<&Tensor>,
     slope: f64,
 ) -> Result<Tensor> {
-    let frozen = norm.running.frozen;
-    let channels = if frozen { x.dims().last().copied().unwrap_or_default() } else { count(x)?.1 };
-    if norm.weight.dims() != [channels] || norm.bias.dims() != [channels] {
-        bail!("batch normalisation by {:?} and {:?} of {:?}", norm.weight.dims(), norm.bias.dims(), x.dims())
-    }
+    let Some((&channels, rest)) = x.dims().split_last() else { bail!("batch normalisation of a number") };
+    check_norm(norm, rest.iter().product(), channels, slope)?;
     if shortcut.is_some_and(|shortcut| shortcut.dims() != x.dims()) {
         bail!("a shortcut of {:?} around {:?}", shortcut.map(Tensor::dims), x.dims())
     }
-    if !(0.0..=1.0).contains(&slope) {
-        bail!("a leaky ReLU of slope {slope}; it must be from 0 to 1")
-    }
-    if !frozen && path::on_kernels(&[x, &norm.weight]) && shortcut.is_none_or(|shortcut| path::on_kernels(&[shortcut]))
-    {
+    let here = path::on_kernels(&[x, &norm.weight]) && shortcut.is_none_or(|shortcut| path::on_kernels(&[shortcut]));
+    if here && !norm.running.frozen {
         return trained::norm_add(x, norm, form, shortcut, slope);
     }
     let y = batch_norm_with(x, &norm.weight, &norm.bias, &norm.running, form)?;
@@ -41,4 +35,18 @@ pub fn batch_norm_add_leaky_relu(
         None => y,
     };
     if slope == 1.0 { Ok(y) } else { leaky_relu(&y, slope) }
+}
+
+/// Refuses a normalisation of other than `channels`, of too few rows, and a slope that is none.
+pub(super) fn check_norm(norm: &Norm, rows: usize, channels: usize, slope: f64) -> Result<()> {
+    if norm.weight.dims() != [channels] || norm.bias.dims() != [channels] {
+        bail!("batch normalisation by {:?} and {:?} of {channels} channels", norm.weight.dims(), norm.bias.dims())
+    }
+    if rows < 2 && !norm.running.frozen {
+        bail!("batch normalisation of {rows} values of each channel; 2 or more have a variance")
+    }
+    if !(0.0..=1.0).contains(&slope) {
+        bail!("a leaky ReLU of slope {slope}; it must be from 0 to 1")
+    }
+    Ok(())
 }

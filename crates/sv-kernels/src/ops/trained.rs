@@ -7,6 +7,7 @@ mod image;
 mod layer;
 mod moments;
 mod res2net;
+mod residual;
 mod squeeze;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ pub(super) use image::{conv2d, norm_add};
 pub(super) use layer::tdnn;
 pub(super) use moments::{attentive, statistics};
 pub(super) use res2net::res2net;
+pub(super) use residual::basic_block;
 pub(super) use squeeze::squeezed;
 
 /// Three gradients.

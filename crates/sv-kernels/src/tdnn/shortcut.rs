@@ -174,7 +174,6 @@ pub(crate) fn backward(
         })
         .collect();
     let [bias, weighted] = total(parts, mean.len()).map(|sums| folded(sums, channels));
-    let shortcut = wants_shortcut.then(|| out.clone());
     let n = (z.len() / channels) as f64;
     let even: Vec<f32> = bias.iter().map(|sum| (sum / n) as f32).collect();
     // Per unit of z - mean.
@@ -183,9 +182,21 @@ pub(crate) fn backward(
         along.map(|(sum, &inverse)| (sum * f64::from(inverse) * f64::from(inverse) / n) as f32).collect();
     let factor: Vec<f32> = weight.iter().zip(&moments.inverse).map(|(weight, inverse)| weight * inverse).collect();
     let (even, along, factor) = (repeated(&even), repeated(&along), repeated(&factor));
-    z.par_chunks(part).zip(out.par_chunks_mut(part)).for_each(|(z, out)| {
-        tier.run(Through { z, mean: &mean, even: &even, along: &along, factor: &factor, out });
-    });
+    let vectors = [&mean[..], &even, &along, &factor];
+    let (out, shortcut) = if wants_shortcut {
+        let mut through = vec![0.0; z.len()];
+        z.par_chunks(part).zip(out.par_chunks(part)).zip(through.par_chunks_mut(part)).for_each(
+            |((z, behind), out)| {
+                tier.run(Through { z, behind: Some(behind), vectors, out });
+            },
+        );
+        (through, Some(out))
+    } else {
+        z.par_chunks(part).zip(out.par_chunks_mut(part)).for_each(|(z, out)| {
+            tier.run(Through { z, behind: None, vectors, out });
+        });
+        (out, None)
+    };
     let of_weight = weighted.iter().zip(&moments.inverse).map(|(sum, &inverse)| (sum * f64::from(inverse)) as f32);
     Slopes { z: out, shortcut, weight: of_weight.collect(), bias: bias.iter().map(|&sum| sum as f32).collect() }
 }
@@ -230,13 +241,12 @@ impl Job for Behind<'_> {
     }
 }
 
-/// Of each channel `(out - even - (z - mean) along) factor`, in place of `out`.
+/// Of each channel `(behind - even - (z - mean) along) factor`, into `out`; what is behind stands there if it is not given.
 struct Through<'a> {
     z: &'a [f32],
-    mean: &'a [f32],
-    even: &'a [f32],
-    along: &'a [f32],
-    factor: &'a [f32],
+    behind: Option<&'a [f32]>,
+    /// mean, even, along, factor
+    vectors: [&'a [f32]; 4],
     out: &'a mut [f32],
 }
 
@@ -244,11 +254,26 @@ impl Job for Through<'_> {
     type Out = ();
     #[inline(always)]
     fn run<L: Lanes>(self, _: L) {
-        let width = self.mean.len();
-        for (z, out) in self.z.chunks(width).zip(self.out.chunks_mut(width)) {
-            let vectors = self.mean.iter().zip(self.even).zip(self.along).zip(self.factor);
-            for ((&z, out), (((&mean, &even), &along), &factor)) in z.iter().zip(out).zip(vectors) {
-                *out = (*out - even - (z - mean) * along) * factor;
+        let Self { z, behind, vectors: [mean, even, along, factor], out } = self;
+        let width = mean.len();
+        let rows = z.chunks(width).zip(out.chunks_mut(width));
+        match behind {
+            None => {
+                for (z, out) in rows {
+                    let vectors = mean.iter().zip(even).zip(along).zip(factor);
+                    for ((&z, out), (((&mean, &even), &along), &factor)) in z.iter().zip(out).zip(vectors) {
+                        *out = (*out - even - (z - mean) * along) * factor;
+                    }
+                }
+            }
+            Some(behind) => {
+                for ((z, out), behind) in rows.zip(behind.chunks(width)) {
+                    let vectors = mean.iter().zip(even).zip(along).zip(factor);
+                    let values = z.iter().zip(out).zip(behind);
+                    for (((&z, out), &behind), (((&mean, &even), &along), &factor)) in values.zip(vectors) {
+                        *out = (behind - even - (z - mean) * along) * factor;
+                    }
+                }
             }
         }
     }

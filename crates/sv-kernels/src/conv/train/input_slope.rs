@@ -33,13 +33,13 @@ fn reach(phases: &[Phase]) -> (isize, usize) {
     (first, (last - first - 1) as usize)
 }
 
-/// `y` (B, T', F', O) back through `weight` (O, I, K, L): (B, T, F, I).
-pub(crate) fn input_slope(tier: Tier, sizes: Sizes, y: &[f32], weight: &[f32]) -> Vec<f32> {
+/// `y` (B, T', F', O) back through `weight` (O, I, K, L), and `added` to it: (B, T, F, I) both.
+pub(crate) fn input_slope(tier: Tier, sizes: Sizes, y: &[f32], weight: &[f32], added: Option<&[f32]>) -> Vec<f32> {
     let Sizes { batch, seen: [frames, bins], inputs, outputs, kernel, stride, before, given } = sizes;
     let axes = [0, 1].map(|axis| phases(kernel[axis], stride[axis], before[axis]));
     let [(top, more_lines), (left, more_bins)] = [reach(&axes[0]), reach(&axes[1])];
     let pairs = axes[0].iter().flat_map(|time| axes[1].iter().map(move |frequency| (time, frequency)));
-    // What no tap meets stays 0.
+    // What no tap meets stays as it is.
     let pairs = pairs.filter(|(time, frequency)| !time.taps.is_empty() && !frequency.taps.is_empty());
     let packed: Vec<_> =
         pairs.map(|(time, frequency)| (time, frequency, packed(tier, sizes, weight, time, frequency))).collect();
@@ -50,9 +50,13 @@ pub(crate) fn input_slope(tier: Tier, sizes: Sizes, y: &[f32], weight: &[f32]) -
     let columns = bins.div_ceil(stride[1]) + more_bins;
     // Whole strides, so that every piece begins with remainder 0.
     let lines = stride[0] * pieces(frames.div_ceil(stride[0]), columns * outputs);
-    let mut out = vec![0.0; batch * frames * line];
+    let mut out = match added {
+        Some(added) if packed.len() < stride[0] * stride[1] => added.to_vec(),
+        _ => vec![0.0; batch * frames * line],
+    };
     each_piece(&mut out, frames * line, lines * line, |image, piece, out, buffer| {
         let count = out.len() / line;
+        let place = image * frames * line + piece * lines * line;
         let image_size = given[0] * given[1] * outputs;
         let image = (&y[image * image_size..][..image_size], [given[0], given[1], outputs]);
         let first = (piece * lines / stride[0]) as isize + top;
@@ -64,6 +68,8 @@ pub(crate) fn input_slope(tier: Tier, sizes: Sizes, y: &[f32], weight: &[f32]) -
             if outer == 0 || inner == 0 {
                 continue;
             }
+            let rest = time.rest * line + frequency.rest * inputs;
+            let apart = Strides { outer: stride[0] * line, inner: stride[1] * inputs };
             let from = (time.first - top) as usize * strip.line + (frequency.first - left) as usize * outputs;
             tier.run(Tiles {
                 outer,
@@ -80,9 +86,9 @@ pub(crate) fn input_slope(tier: Tier, sizes: Sizes, y: &[f32], weight: &[f32]) -
                 bias: &bias[..panels.columns()],
                 added: &[],
                 finish: &finish,
-                residual: None,
-                out: &mut out[time.rest * line + frequency.rest * inputs..],
-                out_at: Strides { outer: stride[0] * line, inner: stride[1] * inputs },
+                residual: added.map(|added| (&added[place + rest..], apart)),
+                out: &mut out[rest..],
+                out_at: apart,
                 columns: inputs,
                 second: None,
             });

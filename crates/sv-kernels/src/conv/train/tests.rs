@@ -79,6 +79,7 @@ fn check(sizes: Sizes, seed: u64) {
     let weight = noise(seed ^ 1, outputs * inputs * kernel[0] * kernel[1]);
     let y = noise(seed ^ 2, batch * given[0] * sizes.line());
     let expected = plain_forward(sizes, &wide(&x), &wide(&weight));
+    let added = noise(seed ^ 3, x.len());
     let (of_x, of_weight) = plain_slopes(sizes, &wide(&x), &wide(&weight), &wide(&y));
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
@@ -86,7 +87,7 @@ fn check(sizes: Sizes, seed: u64) {
         let both = [&alone, &pool].map(|pool| {
             pool.install(|| {
                 let out = forward(tier, sizes, &x, &weight);
-                (out, input_slope(tier, sizes, &y, &weight), weight_slope(tier, sizes, &y, &x))
+                (out, input_slope(tier, sizes, &y, &weight, None), weight_slope(tier, sizes, &y, &x))
             })
         });
         for (out, slope, slopes) in &both {
@@ -94,6 +95,9 @@ fn check(sizes: Sizes, seed: u64) {
             assert_close(&format!("{sizes:?} {tier:?}: slope of the input"), slope, &of_x);
             assert_close(&format!("{sizes:?} {tier:?}: slope of the weights"), slopes, &of_weight);
         }
+        let sum: Vec<f64> = of_x.iter().zip(&added).map(|(of_x, &added)| of_x + f64::from(added)).collect();
+        let got = input_slope(tier, sizes, &y, &weight, Some(&added));
+        assert_close(&format!("{sizes:?} {tier:?}: slope of the input, added to"), &got, &sum);
         assert_eq!(both[0].0, both[1].0, "the same bits on any threads");
         assert_eq!(both[0].1, both[1].1, "the same bits on any threads");
     }
@@ -141,7 +145,7 @@ fn many_channels_and_lines_in_pieces_are_their_definitions() {
             assert_close(&format!("{sizes:?} {tier:?}"), &out, &expected);
             // sum(y conv(x, w)) is the product of either gradient with what it is the gradient of.
             let value = dot(&wide(&y), &expected);
-            let of_x = dot(&wide(&input_slope(tier, sizes, &y, &weight)), &wide(&x));
+            let of_x = dot(&wide(&input_slope(tier, sizes, &y, &weight, None)), &wide(&x));
             let of_weight = dot(&wide(&weight_slope(tier, sizes, &y, &x)), &wide(&weight));
             let scale = (dot(&wide(&y), &wide(&y)) * dot(&expected, &expected)).sqrt();
             for got in [of_x, of_weight] {

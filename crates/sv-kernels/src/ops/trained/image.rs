@@ -39,7 +39,7 @@ impl CustomOp2 for Conv2dPass {
         let (tier, sizes) = (Tier::detect(), self.sizes);
         lent(slopes, |slopes| {
             let of_x = self.wants[0].then(|| {
-                let of_x = lent(w, |w| Ok(input_slope(tier, sizes, slopes, w)))?;
+                let of_x = lent(w, |w| Ok(input_slope(tier, sizes, slopes, w, None)))?;
                 Tensor::from_vec(of_x, x.shape(), x.device())
             });
             let of_w = self.wants[1].then(|| {
