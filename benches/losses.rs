@@ -104,7 +104,8 @@ fn losses(criterion: &mut Criterion) {
         let weight = Var::from_tensor(&Scene::new(&hard(), speakers).objective.parameters()[0].var).expect("bases");
         let id = BenchmarkId::new("between", format!("speakers{speakers}/d{DIMENSION}"));
         group.bench_function(id, |bencher| {
-            bencher.iter(|| sv_losses::between_class(&weight).and_then(|loss| Ok(loss.backward()?)).expect("gradients"));
+            bencher
+                .iter(|| sv_losses::between_class(&weight).and_then(|loss| Ok(loss.backward()?)).expect("gradients"));
         });
     }
     group.finish();

@@ -64,8 +64,7 @@ fn the_mean_is_over_the_pairs_that_count() {
     let labels = Labels::new(vec![0, 0, 1]);
     let values = [0.0, 0.0, 1.0, 0.0, 0.0, 0.5];
     let of = |reduction| {
-        let options =
-            ContrastiveOptions { margin: 1.2, embeddings: Embeddings::Raw, pairs: Pairs::All {}, reduction };
+        let options = ContrastiveOptions { margin: 1.2, embeddings: Embeddings::Raw, pairs: Pairs::All {}, reduction };
         value(&Contrastive::new(&options).unwrap(), &values, &labels)
     };
     assert!((of(Reduction::Sum) - 3.0 * of(Reduction::Mean)).abs() < 1e-12);
