@@ -13,7 +13,7 @@ use sv_kernels::ops::composed_only;
 use sv_models::encoders::resnet::{HeoForm, ImagePadding, ResNetConfig, ResNetForm, ResNetHead};
 use sv_models::train::{Encoder, ResNetEncoder, Standardisation, encoder};
 use sv_models::weights::{Weight, Weights};
-use sv_models::{Embedding, EncoderConfig, ModelError, Plan, reference};
+use sv_models::{EncoderConfig, ModelError, Plan, reference};
 
 /// The networks of `heo_resnet34.safetensors`, and the sizes of input that it has for each.
 const NETWORKS: [(&str, &[&str]); 2] = [("table1", &["even", "odd", "odd_both"]), ("table3", &["odd", "odd_both"])];
@@ -188,7 +188,7 @@ fn plans_equal_the_reference_on_every_tier_and_a_batch_its_files() {
         let rows = reference.rows(case);
         for tier in Tier::available() {
             let plan = Plan::on_tier(tier, &encoder, weights).unwrap();
-            let views: Vec<ArrayView2<'_, f32>> = rows.iter().map(Array2::view).collect();
+            let views: Vec<ArrayView2<'_, f32>> = rows.iter().map(|row| row.view()).collect();
             let together = plan.embed(&views).unwrap();
             let error = difference(together.as_slice().unwrap(), &expected).1;
             println!("{case} {output} on {tier:?}: {error:.2e} of {limit:.2e}");
@@ -254,6 +254,8 @@ fn training_mode_is_the_reference_on_every_path() {
                 // f32 files of f64 values; stem and shallow gradients of f32 passes are sums over all positions.
                 let limit = match route {
                     Route::Double => 1.2e-7,
+                    // The value is a sum of terms of both signs.
+                    Route::Kernels if key == "train.value" => 8.0 * stated,
                     Route::Kernels => 4.5 * stated,
                     Route::Portable => 8.0 * stated,
                 };
@@ -293,14 +295,11 @@ fn noise(seed: u64, count: usize) -> Vec<f32> {
 
 /// Small networks of every form with made weights: batch norms that do nothing, gains of about 1.
 fn made() -> Vec<(EncoderConfig, BTreeMap<String, Weight>)> {
-    let heo =
-        HeoForm { stem_stride: [1, 2], head: ResNetHead::Linear, padding: ImagePadding::Same, ..HeoForm::default() };
+    // A share that is soon followed.
+    let first = HeoForm { momentum: 0.2, ..HeoForm::default() };
+    let heo = HeoForm { stem_stride: [1, 2], head: ResNetHead::Linear, padding: ImagePadding::Same, ..first };
     let sizes = |form, size| ResNetConfig { form, bins: 21, channels: 5, blocks: vec![1, 2, 1], size };
-    let configs = [
-        sizes(ResNetForm::Wespeaker, 7),
-        sizes(ResNetForm::Heo(HeoForm::default()), 20),
-        sizes(ResNetForm::Heo(heo), 9),
-    ];
+    let configs = [sizes(ResNetForm::Wespeaker, 7), sizes(ResNetForm::Heo(first), 20), sizes(ResNetForm::Heo(heo), 9)];
     let tensors = |config: &EncoderConfig| {
         let one = |(index, (name, shape)): (usize, (String, Vec<usize>))| {
             let count = shape.iter().product();
@@ -330,8 +329,7 @@ fn the_trained_network_and_its_plan_agree_in_every_form() {
         let (batch, frames) = (3, 30);
         let values = noise(77, batch * frames * resnet.bins);
         let features = Tensor::from_slice(&values, (batch, frames, resnet.bins), &Device::Cpu).unwrap();
-        let passes = if resnet.form.momentum() < 0.05 { 1_500 } else { 150 };
-        let trained = (0..passes).map(|_| net.forward_train(&features).unwrap()).last().unwrap();
+        let trained = (0..160).map(|_| net.forward_train(&features).unwrap()).last().unwrap();
         // Averages follow the unbiased variance: back to that of the batch.
         let weights = net.weights().unwrap();
         let [step, jump] = resnet.form.stem_stride();
@@ -351,7 +349,7 @@ fn the_trained_network_and_its_plan_agree_in_every_form() {
             .chunks(frames * resnet.bins)
             .map(|row| Array2::from_shape_vec((frames, resnet.bins), row.to_vec()).unwrap())
             .collect();
-        let views: Vec<_> = rows.iter().map(Array2::view).collect();
+        let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
         let error = difference(plan.embed(&views).unwrap().as_slice().unwrap(), &numbers(&trained)).1;
         assert!(error < 2e-5, "{:?}: {error:.2e}", resnet.form);
     }

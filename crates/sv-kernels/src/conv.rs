@@ -7,6 +7,8 @@
 mod image;
 mod pad;
 mod tile;
+#[cfg(any(feature = "candle", test))]
+pub(crate) mod train;
 
 use rayon::prelude::*;
 
@@ -186,9 +188,8 @@ struct Packed {
 }
 
 impl Packed {
-    /// `weight` (outputs, depth), its depth in the order in which the input is read.
-    fn new(tier: Tier, depth: usize, outputs: usize, weight: &[f32], weights: &ConvWeights<'_>) -> Self {
-        let panels = Panels::dense(tier, depth, outputs, weight, &[]);
+    /// Of weights packed with their depth in the order in which the input is read.
+    fn new(panels: Panels, weights: &ConvWeights<'_>) -> Self {
         let columns = panels.columns();
         let padded = |values: &[f32]| {
             let mut padded = values.to_vec();
@@ -253,7 +254,11 @@ impl Conv1d {
                 ordered.extend(output.iter().skip(tap).step_by(kernel));
             }
         }
-        Ok(Self { tier, sizes, packed: Packed::new(tier, kernel * inputs, outputs, &ordered, weights) })
+        Ok(Self {
+            tier,
+            sizes,
+            packed: Packed::new(Panels::dense(tier, kernel * inputs, outputs, &ordered, &[]), weights),
+        })
     }
 
     /// Its sizes.

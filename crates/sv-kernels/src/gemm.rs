@@ -144,6 +144,38 @@ pub(crate) fn for_row_blocks<L: Lanes, B: RowBlock>(rows: usize, block: &mut B) 
     }
 }
 
+/// The same where a panel holds `V` vectors, one or two: as many rows more are in the registers, in blocks of powers of two.
+#[inline(always)]
+pub(crate) fn for_narrow_blocks<L: Lanes, const V: usize, B: RowBlock>(rows: usize, block: &mut B) {
+    let most = const { L::ROWS * VECTORS / V };
+    let mut first = 0;
+    while first < rows {
+        // What a tier has no registers for is not compiled for it.
+        first += match rows - first {
+            16.. if most >= 16 => {
+                block.rows::<16>(first);
+                16
+            }
+            8.. if most >= 8 => {
+                block.rows::<8>(first);
+                8
+            }
+            4.. if most >= 4 => {
+                block.rows::<4>(first);
+                4
+            }
+            2.. if most >= 2 => {
+                block.rows::<2>(first);
+                2
+            }
+            _ => {
+                block.rows::<1>(first);
+                1
+            }
+        };
+    }
+}
+
 struct PanelProduct<'p, 'a, L> {
     l: L,
     product: &'p mut Product<'a>,
@@ -165,10 +197,10 @@ impl<L: Lanes> RowBlock for PanelProduct<'_, '_, L> {
     }
 }
 
-/// As many of the four vectors' values as `out` takes.
+/// As many of the vectors' values as `out` takes.
 #[inline(always)]
-pub(crate) fn store_columns<L: Lanes>(l: L, row: &[L::Vector; VECTORS], out: &mut [f32]) {
-    let width = VECTORS * L::WIDTH;
+pub(crate) fn store_columns<L: Lanes, const V: usize>(l: L, row: &[L::Vector; V], out: &mut [f32]) {
+    let width = V * L::WIDTH;
     if out.len() == width {
         store_panel_row(l, row, out);
     } else {
@@ -181,22 +213,28 @@ pub(crate) fn store_columns<L: Lanes>(l: L, row: &[L::Vector; VECTORS], out: &mu
 /// Four vectors from `4 WIDTH` values.
 #[inline(always)]
 pub(crate) fn load_panel_row<L: Lanes>(l: L, values: &[f32]) -> [L::Vector; VECTORS] {
-    assert_eq!(values.len(), VECTORS * L::WIDTH);
-    let mut row = [l.splat(0.0); VECTORS];
+    load_vectors(l, values)
+}
+
+/// `V` vectors from `V WIDTH` values.
+#[inline(always)]
+pub(crate) fn load_vectors<L: Lanes, const V: usize>(l: L, values: &[f32]) -> [L::Vector; V] {
+    assert_eq!(values.len(), V * L::WIDTH);
+    let mut row = [l.splat(0.0); V];
     // No closure: it would be compiled without the tier's instructions, and each load be a call.
     for (j, vector) in row.iter_mut().enumerate() {
-        // SAFETY: the slice holds `VECTORS` vectors.
+        // SAFETY: the slice holds `V` vectors.
         *vector = unsafe { l.load(values.as_ptr().add(j * L::WIDTH)) };
     }
     row
 }
 
-/// Four vectors into `4 WIDTH` values.
+/// `V` vectors into `V WIDTH` values.
 #[inline(always)]
-pub(crate) fn store_panel_row<L: Lanes>(l: L, row: &[L::Vector; VECTORS], values: &mut [f32]) {
-    assert_eq!(values.len(), VECTORS * L::WIDTH);
+pub(crate) fn store_panel_row<L: Lanes, const V: usize>(l: L, row: &[L::Vector; V], values: &mut [f32]) {
+    assert_eq!(values.len(), V * L::WIDTH);
     for (j, &vector) in row.iter().enumerate() {
-        // SAFETY: the slice holds `VECTORS` vectors.
+        // SAFETY: the slice holds `V` vectors.
         unsafe { l.store(values.as_mut_ptr().add(j * L::WIDTH), vector) };
     }
 }

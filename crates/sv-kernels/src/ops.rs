@@ -14,6 +14,7 @@ mod lstm_training;
 mod norm_add;
 mod path;
 mod pooling;
+mod residual;
 mod trained;
 
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor, bail};
@@ -31,6 +32,7 @@ pub use lstm_training::LstmMemory;
 pub use norm_add::batch_norm_add_leaky_relu;
 pub use path::composed_only;
 pub use pooling::{Deviation, Divisor, Floor, attentive_stats, statistics};
+pub use residual::{BasicBlock, ImageLayer, basic_block};
 
 /// `lhs rhs` over the last two axes: (.., M, K) by (.., K, N) gives (.., M, N); the axes before are broadcast.
 ///
@@ -183,6 +185,8 @@ impl CustomOp1 for Squashing {
     }
 }
 
+#[cfg(test)]
+mod image_tests;
 #[cfg(test)]
 mod network_tests;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Training of layers of time-delay networks on the CPU, forward and backward: convolution, activation, batch normalisation.
+//! Training of layers of time-delay networks on the CPU, forward and backward: convolution, activation, batch normalisation;
+//! and what follows the convolutions of residual networks.
 //! Activations are rows of channels, one row a frame, sequence after sequence.
 //!
 //! A convolution is a product of its weights with segments: for each frame the rows of its taps, one after the other. The
@@ -9,6 +10,7 @@ pub(crate) mod norm;
 pub(crate) mod pooling;
 pub(crate) mod products;
 pub(crate) mod segments;
+pub(crate) mod shortcut;
 
 /// Rows of each of the current pool's threads, at least one.
 pub(crate) fn share(rows: usize) -> usize {

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::tile::{Segments, Strides, Tiles};
 use super::{ConvWeights, Packed, check_vectors, parts};
 use crate::error::{KernelError, expect_shape, volume};
+use crate::gemm::pack::Panels;
 use crate::lstm::Threads;
 use crate::tier::Tier;
 
@@ -156,7 +157,8 @@ impl Conv2d {
                 ordered.extend(output.iter().skip(tap).step_by(taps));
             }
         }
-        Ok(Self { tier, sizes, packed: Packed::new(tier, taps * inputs, outputs, &ordered, weights) })
+        let panels = Panels::fitted(tier, taps * inputs, outputs, &ordered);
+        Ok(Self { tier, sizes, packed: Packed::new(panels, weights) })
     }
 
     /// Its sizes.

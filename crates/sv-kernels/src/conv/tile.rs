@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::gemm::pack::Panels;
-use crate::gemm::{RowBlock, VECTORS, WIDEST, for_row_blocks, load_panel_row, store_columns};
+use crate::gemm::{RowBlock, VECTORS, WIDEST, for_narrow_blocks, for_row_blocks, load_vectors, store_columns};
 use crate::lanes::{Job, Lanes};
 use crate::math::flush;
 
@@ -92,19 +92,37 @@ impl Job for Tiles<'_> {
     type Out = ();
     #[inline(always)]
     fn run<L: Lanes>(mut self, l: L) {
-        assert_eq!(self.panels.width(), VECTORS * L::WIDTH, "packed for another tier");
+        let vectors = self.panels.width() / L::WIDTH;
+        assert_eq!(self.panels.width(), vectors * L::WIDTH, "packed for another tier");
+        match vectors {
+            1 => self.each_panel::<L, 1>(l),
+            2 => self.each_panel::<L, 2>(l),
+            VECTORS => self.each_panel::<L, VECTORS>(l),
+            _ => unreachable!("panels hold one vector, two or four"),
+        }
+    }
+}
+
+impl Tiles<'_> {
+    /// All rows of each panel of `V` vectors.
+    #[inline(always)]
+    fn each_panel<L: Lanes, const V: usize>(&mut self, l: L) {
         let depth = self.segments.count * self.segments.length;
-        let blocks = depth.div_ceil(DEPTH).max(1);
+        let blocks = depth.div_ceil(DEPTH * VECTORS / V).max(1);
         let size = depth.div_ceil(blocks);
         for panel in self.range.clone() {
             for block in 0..blocks {
                 let (first, last) = ((block * size).min(depth), ((block + 1) * size).min(depth));
-                let ahead = (panel * depth + last) * L::WIDTH * VECTORS;
-                let until = (ahead + size * L::WIDTH * VECTORS).min(self.panels.all().len());
-                let mut tile = Tile { l, tiles: &mut self, panel, first, last, outer: 0, ahead, until };
+                let ahead = (panel * depth + last) * L::WIDTH * V;
+                let until = (ahead + size * L::WIDTH * V).min(self.panels.all().len());
+                let mut tile = Tile::<L, V> { l, tiles: self, panel, first, last, outer: 0, ahead, until };
                 for outer in 0..tile.tiles.outer {
                     tile.outer = outer;
-                    for_row_blocks::<L, _>(tile.tiles.inner, &mut tile);
+                    if V < VECTORS {
+                        for_narrow_blocks::<L, V, _>(tile.tiles.inner, &mut tile);
+                    } else {
+                        for_row_blocks::<L, _>(tile.tiles.inner, &mut tile);
+                    }
                 }
             }
         }
@@ -112,7 +130,7 @@ impl Job for Tiles<'_> {
 }
 
 /// Rows of one panel, steps `first .. last` of their sums.
-struct Tile<'t, 'a, L> {
+struct Tile<'t, 'a, L, const V: usize> {
     l: L,
     tiles: &'t mut Tiles<'a>,
     panel: usize,
@@ -124,23 +142,23 @@ struct Tile<'t, 'a, L> {
     until: usize,
 }
 
-impl<L: Lanes> RowBlock for Tile<'_, '_, L> {
+impl<L: Lanes, const V: usize> RowBlock for Tile<'_, '_, L, V> {
     #[inline(always)]
     fn rows<const R: usize>(&mut self, row: usize) {
         let l = self.l;
-        let width = VECTORS * L::WIDTH;
+        let width = V * L::WIDTH;
         let column = self.panel * width;
         let t = &mut *self.tiles;
         let valid = width.min(t.columns - column);
         let at = self.outer * t.out_at.outer + row * t.out_at.inner + column - t.range.start * width;
 
-        let mut sums = [load_panel_row(l, &t.bias[column..column + width]); R];
+        let mut sums: [[L::Vector; V]; R] = [load_vectors(l, &t.bias[column..column + width]); R];
         if self.first > 0 {
             for (r, sum) in sums.iter_mut().enumerate() {
                 *sum = load_columns(l, &t.out[at + r * t.out_at.inner..][..valid]);
             }
         } else if !t.added.is_empty() {
-            let added = load_columns(l, &t.added[column..][..valid]);
+            let added: [L::Vector; V] = load_columns(l, &t.added[column..][..valid]);
             for sum in &mut sums {
                 for (value, &added) in sum.iter_mut().zip(&added) {
                     *value = l.add(*value, added);
@@ -178,7 +196,8 @@ impl<L: Lanes> RowBlock for Tile<'_, '_, L> {
             let to = self.outer * second.out_at.outer + row * second.out_at.inner + column;
             for (r, sum) in sums.iter().enumerate() {
                 let mut sum = *sum;
-                let addend = load_columns(l, &t.out[at + r * t.out_at.inner + second.offset..][..valid]);
+                let addend: [L::Vector; V] =
+                    load_columns(l, &t.out[at + r * t.out_at.inner + second.offset..][..valid]);
                 for (value, &addend) in sum.iter_mut().zip(&addend) {
                     *value = flush(l, l.add(*value, addend));
                 }
@@ -190,20 +209,20 @@ impl<L: Lanes> RowBlock for Tile<'_, '_, L> {
 
 /// Residual, activation, scale and shift of `valid` columns from `column` on.
 #[inline(always)]
-fn finish<L: Lanes, const R: usize>(
+fn finish<L: Lanes, const V: usize, const R: usize>(
     l: L,
     t: &Tiles<'_>,
     column: usize,
     valid: usize,
     outer: usize,
     row: usize,
-    sums: &mut [[L::Vector; VECTORS]; R],
+    sums: &mut [[L::Vector; V]; R],
 ) {
-    let width = VECTORS * L::WIDTH;
+    let width = V * L::WIDTH;
     if let Some((values, at)) = t.residual {
         let first = outer * at.outer + row * at.inner + column;
         for (r, sum) in sums.iter_mut().enumerate() {
-            let addend = load_columns(l, &values[first + r * at.inner..][..valid]);
+            let addend: [L::Vector; V] = load_columns(l, &values[first + r * at.inner..][..valid]);
             for (value, &addend) in sum.iter_mut().zip(&addend) {
                 *value = l.add(*value, addend);
             }
@@ -223,8 +242,8 @@ fn finish<L: Lanes, const R: usize>(
         }
     }
     if !t.finish.scale.is_empty() {
-        let scale = load_panel_row(l, &t.finish.scale[column..column + width]);
-        let shift = load_panel_row(l, &t.finish.shift[column..column + width]);
+        let scale: [L::Vector; V] = load_vectors(l, &t.finish.scale[column..column + width]);
+        let shift: [L::Vector; V] = load_vectors(l, &t.finish.shift[column..column + width]);
         for sum in sums.iter_mut() {
             for ((value, &scale), &shift) in sum.iter_mut().zip(&scale).zip(&shift) {
                 *value = l.mul_add(*value, scale, shift);
@@ -236,32 +255,51 @@ fn finish<L: Lanes, const R: usize>(
     }
 }
 
-/// Four vectors from as many values as there are, zeros behind them.
+/// `V` vectors from as many values as there are, zeros behind them.
 #[inline(always)]
-fn load_columns<L: Lanes>(l: L, values: &[f32]) -> [L::Vector; VECTORS] {
-    let width = VECTORS * L::WIDTH;
+fn load_columns<L: Lanes, const V: usize>(l: L, values: &[f32]) -> [L::Vector; V] {
+    let width = V * L::WIDTH;
     if values.len() == width {
-        load_panel_row(l, values)
+        load_vectors(l, values)
     } else {
         let mut whole = [0.0; VECTORS * WIDEST];
         whole[..values.len()].copy_from_slice(values);
-        load_panel_row(l, &whole[..width])
+        load_vectors(l, &whole[..width])
     }
 }
 
 /// `sums[r] += sum over k of input[r * row + k] * weights[k]`, four vectors of weights a step. On the way asks for one line
 /// of `all` every few steps, from `ahead` on; returns where to go on asking.
 #[inline(always)]
-fn accumulate<L: Lanes, const R: usize>(
+fn accumulate<L: Lanes, const V: usize, const R: usize>(
     l: L,
     input: &[f32],
     row: usize,
     weights: &[f32],
     all: &[f32],
     ahead: usize,
-    sums: &mut [[L::Vector; VECTORS]; R],
+    sums: &mut [[L::Vector; V]; R],
 ) -> usize {
-    let width = VECTORS * L::WIDTH;
+    // Where rows are many, more steps at a time would not fit the registers.
+    if V == 2 {
+        accumulate_by::<L, V, R, 2>(l, input, row, weights, all, ahead, sums)
+    } else {
+        accumulate_by::<L, V, R, AHEAD>(l, input, row, weights, all, ahead, sums)
+    }
+}
+
+/// The same, `N` steps at a time.
+#[inline(always)]
+fn accumulate_by<L: Lanes, const V: usize, const R: usize, const N: usize>(
+    l: L,
+    input: &[f32],
+    row: usize,
+    weights: &[f32],
+    all: &[f32],
+    ahead: usize,
+    sums: &mut [[L::Vector; V]; R],
+) -> usize {
+    let width = V * L::WIDTH;
     let depth = weights.len() / width;
     assert!((R - 1) * row + depth <= input.len(), "{R} rows {row} apart of {depth} values in {}", input.len());
     let mut rows = [input.as_ptr(); R];
@@ -271,15 +309,15 @@ fn accumulate<L: Lanes, const R: usize>(
     }
     let mut ahead = ahead;
     let mut held = *sums;
-    for (k, weights) in weights.chunks_exact(AHEAD * width).enumerate() {
+    for (k, weights) in weights.chunks_exact(N * width).enumerate() {
         l.prefetch_later(all, ahead);
         ahead += LINE;
         // SAFETY: `k` chunks and this one are in the depth, which the assertion found room for in every row.
-        unsafe { steps::<L, R, AHEAD>(l, &rows, k * AHEAD, weights, &mut held) };
+        unsafe { steps::<L, V, R, N>(l, &rows, k * N, weights, &mut held) };
     }
-    for k in depth / AHEAD * AHEAD..depth {
+    for k in depth / N * N..depth {
         // SAFETY: `k < depth`, which the assertion found room for in every row.
-        unsafe { steps::<L, R, 1>(l, &rows, k, &weights[k * width..(k + 1) * width], &mut held) };
+        unsafe { steps::<L, V, R, 1>(l, &rows, k, &weights[k * width..(k + 1) * width], &mut held) };
     }
     *sums = held;
     ahead
@@ -293,20 +331,20 @@ const LINE: usize = 16;
 /// # Safety
 /// Each of `rows` points to `first + N` values at least.
 #[inline(always)]
-unsafe fn steps<L: Lanes, const R: usize, const N: usize>(
+unsafe fn steps<L: Lanes, const V: usize, const R: usize, const N: usize>(
     l: L,
     rows: &[*const f32; R],
     first: usize,
     weights: &[f32],
-    held: &mut [[L::Vector; VECTORS]; R],
+    held: &mut [[L::Vector; V]; R],
 ) {
-    let width = VECTORS * L::WIDTH;
+    let width = V * L::WIDTH;
     assert!(weights.len() >= N * width);
     for n in 0..N {
         // No closures in here: each would be compiled without the tier's instructions where it is not inlined.
-        let mut w = [l.splat(0.0); VECTORS];
+        let mut w = [l.splat(0.0); V];
         for (j, w) in w.iter_mut().enumerate() {
-            // SAFETY: the assertion found `N` times `VECTORS` vectors.
+            // SAFETY: the assertion found `N` times `V` vectors.
             *w = unsafe { l.load(weights.as_ptr().add(n * width + j * L::WIDTH)) };
         }
         for (sum, from) in held.iter_mut().zip(rows) {

@@ -24,6 +24,17 @@ impl Panels {
         panels
     }
 
+    /// [`Panels::dense`] without bias, in panels of as few vectors, one, two or four, as hold the outputs: products of few
+    /// outputs by [`super::for_narrow_blocks`] then waste none of them.
+    pub(crate) fn fitted(tier: Tier, inputs: usize, outputs: usize, weight: &[f32]) -> Self {
+        let mut panels = Self::default();
+        let vectors = [1, 2].into_iter().find(|&vectors| outputs <= vectors * tier.width()).unwrap_or(VECTORS);
+        let width = vectors * tier.width();
+        let output = |panel: usize, column: usize| Some(panel * width + column).filter(|&output| output < outputs);
+        panels.set(width, inputs, outputs.div_ceil(width), weight, &[], output);
+        panels
+    }
+
     /// Packs `weight` (4 units, inputs) of an LSTM, rows i, f, g, o, and `bias` (4 units, or empty): panel p has, for the
     /// units that fill one vector, a vector of each gate, so that a unit's gates meet in registers.
     pub(crate) fn gates(tier: Tier, inputs: usize, units: usize, weight: &[f32], bias: &[f32]) -> Self {

@@ -1,9 +1,10 @@
-//! Convolution over time and frequency, channels last: on other devices what each output sees is gathered and multiplied by the
-//! weights as one matrix.
+//! Convolution over time and frequency, channels last: on the CPU in f32 on our kernels; elsewhere what each output sees is
+//! gathered and multiplied by the weights as one matrix.
 
 use candle_core::{Device, Result, Tensor, bail};
 
-use super::linear;
+use super::{linear, path, trained};
+use crate::conv::train::Sizes;
 
 /// The form of a convolution over time and frequency; pairs are time, then frequency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,20 +13,6 @@ pub struct Conv2d {
     pub stride: [usize; 2],
     /// Along each axis, zeros before and after the input; fewer than the kernel has taps.
     pub padding: [[usize; 2]; 2],
-}
-
-/// The sizes of one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sizes {
-    pub(super) batch: usize,
-    /// Frames and bins of the input.
-    pub(super) seen: [usize; 2],
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    /// Taps along each axis.
-    pub(super) kernel: [usize; 2],
-    /// Frames and bins of the output.
-    pub(super) given: [usize; 2],
 }
 
 /// `y[b, t, f] = sum over k, l of W[.., k, l] x[b, t s + k - p, f s' + l - p']`, with the strides (s, s') and what is padded
@@ -38,8 +25,11 @@ pub(super) struct Sizes {
 /// If shapes do not fit, an axis with its padding is shorter than the kernel, a stride is 0, or as much is padded as the kernel
 /// has taps.
 pub fn conv2d(x: &Tensor, weight: &Tensor, form: Conv2d) -> Result<Tensor> {
-    let sizes = sizes(x, weight, form)?;
-    let Sizes { batch, seen: [frames, bins], inputs, outputs, kernel: [k, l], given: [t, f] } = sizes;
+    let sizes = sizes(x.dims4()?.into(), weight, form)?;
+    if path::on_kernels(&[x, weight]) {
+        return trained::conv2d(x, weight, sizes);
+    }
+    let Sizes { batch, seen: [frames, bins], inputs, outputs, kernel: [k, l], given: [t, f], .. } = sizes;
     // (O, K L I), as what is gathered lies.
     let matrix = weight.permute((0, 2, 3, 1))?.reshape((outputs, k * l * inputs))?;
     let zero = Tensor::zeros((1, inputs), x.dtype(), x.device())?;
@@ -50,16 +40,12 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, form: Conv2d) -> Result<Tensor> {
     linear(&gathered, &matrix, None)?.reshape((batch, t, f, outputs))
 }
 
-/// The sizes of a convolution, checked.
-pub(super) fn sizes(x: &Tensor, weight: &Tensor, form: Conv2d) -> Result<Sizes> {
-    let (batch, frames, bins, inputs) = x.dims4()?;
+/// The sizes of a convolution of `x` (B, T, F, I), checked.
+pub(super) fn sizes(x: [usize; 4], weight: &Tensor, form: Conv2d) -> Result<Sizes> {
+    let [batch, frames, bins, inputs] = x;
     let (outputs, channels, k, l) = weight.dims4()?;
     if inputs != channels || [batch, inputs, outputs, k, l].contains(&0) {
-        bail!(
-            "conv2d of {:?} by {:?}: {inputs} channels meet {channels}; none of them may be 0",
-            x.dims(),
-            weight.dims()
-        )
+        bail!("conv2d of {:?} by {:?}: {inputs} channels meet {channels}; none of them may be 0", x, weight.dims())
     }
     let given = |size: usize, kernel: usize, stride: usize, [before, after]: [usize; 2]| {
         if stride == 0 || before >= kernel || after >= kernel {
@@ -69,15 +55,16 @@ pub(super) fn sizes(x: &Tensor, weight: &Tensor, form: Conv2d) -> Result<Sizes> 
         }
         match (size > 0).then(|| (size + before + after).checked_sub(kernel)).flatten() {
             Some(steps) => Ok(steps / stride + 1),
-            None => bail!(
-                "conv2d of {:?}: {size} values and {before} + {after} zeros are too few for {kernel} taps",
-                x.dims()
-            ),
+            None => {
+                bail!("conv2d of {:?}: {size} values and {before} + {after} zeros are too few for {kernel} taps", x)
+            }
         }
     };
     let t = given(frames, k, form.stride[0], form.padding[0])?;
     let f = given(bins, l, form.stride[1], form.padding[1])?;
-    Ok(Sizes { batch, seen: [frames, bins], inputs, outputs, kernel: [k, l], given: [t, f] })
+    let before = form.padding.map(|[before, _]| before);
+    let (seen, kernel, given) = ([frames, bins], [k, l], [t, f]);
+    Ok(Sizes { batch, seen, inputs, outputs, kernel, stride: form.stride, before, given })
 }
 
 /// For each output and tap the row of the (B T F + 1) input rows that it reads, the last of which is zeros.

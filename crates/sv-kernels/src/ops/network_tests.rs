@@ -18,12 +18,12 @@ pub(super) fn running(channels: usize) -> RunningStatistics {
     RunningStatistics { mean: full(0.0), variance: full(1.0) }
 }
 
-fn numbers(tensor: &Tensor) -> Vec<f64> {
+pub(super) fn numbers(tensor: &Tensor) -> Vec<f64> {
     tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap()
 }
 
 /// Compares the gradient of `sum(coefficients * f(inputs))` in every input value with central differences.
-fn assert_slopes(what: &str, inputs: &[Var], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
+pub(super) fn assert_slopes(what: &str, inputs: &[Var], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
     let tensors = || inputs.iter().map(|var| var.as_tensor().clone()).collect::<Vec<_>>();
     let out = f(&tensors()).unwrap();
     let coefficients = variable(99, out.dims()).as_tensor().detach();
@@ -274,7 +274,7 @@ fn what_lies_behind_the_length_of_a_row_changes_nothing() {
 
 /// Runs `f` on f32 copies of the variables on the kernels, and on the f64 originals composed; compares results and gradients
 /// with each other, relative to the largest magnitude.
-fn assert_kernels_agree(what: &str, inputs: &[Var], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
+pub(super) fn assert_kernels_agree(what: &str, inputs: &[Var], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
     let single: Vec<Var> =
         inputs.iter().map(|var| Var::from_tensor(&var.to_dtype(DType::F32).unwrap()).unwrap()).collect();
     let both = [inputs, &single[..]].map(|vars| {

@@ -2,9 +2,11 @@
 //!
 //! candle has no place for what a forward pass keeps, so an operation, made anew for each call, holds it.
 
+mod image;
 mod layer;
 mod moments;
 mod res2net;
+mod residual;
 mod squeeze;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,9 +14,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use candle_core::{CpuStorage, Error, Layout, Result, Storage, Tensor, bail};
 
 use crate::tdnn::pooling::Sizes;
+pub(super) use image::{conv2d, norm_add};
 pub(super) use layer::tdnn;
 pub(super) use moments::{attentive, statistics};
 pub(super) use res2net::res2net;
+pub(super) use residual::basic_block;
 pub(super) use squeeze::squeezed;
 
 /// Three gradients.

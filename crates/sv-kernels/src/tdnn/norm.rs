@@ -8,7 +8,7 @@ use crate::lanes::{Job, Lanes};
 use crate::tier::Tier;
 
 /// Rows whose sums are taken in f32 before they join those in f64.
-const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = 32;
 /// Rows, at most, whose mean is near enough to that of all.
 const SAMPLE: usize = 32;
 
@@ -36,20 +36,27 @@ pub(crate) fn activate(tier: Tier, z: &mut [f32], channels: usize, slope: f32, e
         })
         .collect();
     let [sums, squares] = total(parts, channels);
-    let mut moments = Moments::default();
-    for ((sum, square), shift) in sums.into_iter().zip(squares).zip(shift) {
-        let offset = sum / rows as f64;
-        let variance = (square / rows as f64 - offset * offset).max(0.0);
-        moments.mean.push((f64::from(shift) + offset) as f32);
-        moments.inverse.push((1.0 / (variance + epsilon).sqrt()) as f32);
-        moments.variance.push(variance);
+    Moments::of([sums, squares], &shift, rows, epsilon)
+}
+
+impl Moments {
+    /// From the sums of the differences of `rows` rows from `shift`, and of their squares.
+    pub(super) fn of([sums, squares]: [Vec<f64>; 2], shift: &[f32], rows: usize, epsilon: f64) -> Self {
+        let mut moments = Self::default();
+        for ((sum, square), &shift) in sums.into_iter().zip(squares).zip(shift) {
+            let offset = sum / rows as f64;
+            let variance = (square / rows as f64 - offset * offset).max(0.0);
+            moments.mean.push((f64::from(shift) + offset) as f32);
+            moments.inverse.push((1.0 / (variance + epsilon).sqrt()) as f32);
+            moments.variance.push(variance);
+        }
+        moments
     }
-    moments
 }
 
 /// The mean of some rows after their activation. Sums are taken of differences from it: the variance is then no small
 /// difference of large squares, neither for a channel that hardly moves nor for one whose first row lies far out.
-fn middle(z: &[f32], channels: usize, slope: f32) -> Vec<f32> {
+pub(super) fn middle(z: &[f32], channels: usize, slope: f32) -> Vec<f32> {
     let step = (z.len() / channels).div_ceil(SAMPLE).max(1);
     let mut sums = vec![0.0; channels];
     let mut count = 0.0;
@@ -64,7 +71,7 @@ fn middle(z: &[f32], channels: usize, slope: f32) -> Vec<f32> {
 }
 
 /// Adds up the sums of the threads, in their order.
-fn total<const N: usize>(parts: Vec<[Vec<f64>; N]>, channels: usize) -> [Vec<f64>; N] {
+pub(super) fn total<const N: usize>(parts: Vec<[Vec<f64>; N]>, channels: usize) -> [Vec<f64>; N] {
     let mut total = std::array::from_fn(|_| vec![0.0; channels]);
     for part in parts {
         for (total, part) in total.iter_mut().zip(part) {
@@ -109,7 +116,7 @@ impl Job for Activate<'_> {
 }
 
 #[inline(always)]
-fn flush(sums: &mut [f64], block: &[f32]) {
+pub(super) fn flush(sums: &mut [f64], block: &[f32]) {
     for (sum, &block) in sums.iter_mut().zip(block) {
         *sum += f64::from(block);
     }

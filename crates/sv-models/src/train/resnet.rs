@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
-use sv_kernels::ops::{self, Conv2d, NormForm};
+use sv_kernels::ops::{self, BasicBlock, Conv2d, ImageLayer, NormForm};
 
 use super::ecapa::deviation;
 use super::parts::{Parts, check_fold};
@@ -40,42 +40,48 @@ impl ResNetEncoder {
         Ok(Self { config: config.clone(), parts: Parts::new(weights, dtype, device)? })
     }
 
-    /// The convolution `name` of `x` (B, T, F, I).
-    fn conv(&self, name: &str, x: &Tensor, stride: [usize; 2]) -> Result<Tensor, ModelError> {
+    /// The convolution `conv` of images of `frames` and `bins`, and the batch norm `norm` after it.
+    fn layer(&self, [conv, norm]: [&str; 2], seen: [usize; 2], stride: [usize; 2]) -> Result<ImageLayer, ModelError> {
         let form = self.config.form;
-        let weight = self.parts.tensor(&format!("{name}.weight"));
+        let weight = self.parts.tensor(&format!("{conv}.weight"));
         let weight = match form.axes() {
             Axes::TimeFrequency => weight,
             Axes::FrequencyTime => weight.transpose(2, 3)?,
         };
-        let (_, frames, bins, _) = x.dims4()?;
         let (_, _, k, l) = weight.dims4()?;
-        let padding = [form.padding().sides(frames, k, stride[0]), form.padding().sides(bins, l, stride[1])];
-        Ok(ops::conv2d(x, &weight, Conv2d { stride, padding })?)
+        let padding = [form.padding().sides(seen[0], k, stride[0]), form.padding().sides(seen[1], l, stride[1])];
+        match self.parts.norm(norm) {
+            Some(norm) => Ok(ImageLayer { weight, form: Conv2d { stride, padding }, norm }),
+            None => unreachable!("{norm} is among the tensors of every residual network"),
+        }
     }
 
-    /// The batch norm `name`, the shortcut, the activation.
-    fn finished(&self, name: &str, x: &Tensor, shortcut: Option<&Tensor>, slope: f64) -> Result<Tensor, ModelError> {
-        let (epsilon, momentum) = (self.config.form.epsilon(), self.config.form.momentum());
-        match self.parts.norm(name) {
-            Some(norm) => {
-                Ok(ops::batch_norm_add_leaky_relu(x, &norm, NormForm { epsilon, momentum }, shortcut, slope)?)
-            }
-            None => unreachable!("{name} is among the tensors of every residual network"),
-        }
+    fn norms(&self) -> NormForm {
+        NormForm { epsilon: self.config.form.epsilon(), momentum: self.config.form.momentum() }
+    }
+
+    fn stem(&self, features: &Tensor) -> Result<Tensor, ModelError> {
+        let (batch, frames, bins) = features.dims3()?;
+        let stride = self.config.form.stem_stride();
+        let ImageLayer { weight, form, norm } = self.layer(["stem.conv", "stem.norm"], [frames, bins], stride)?;
+        let x = ops::conv2d(&features.reshape((batch, frames, bins, 1))?, &weight, form)?;
+        Ok(ops::batch_norm_add_leaky_relu(&x, &norm, self.norms(), None, self.config.form.slope())?)
     }
 
     fn basic_block(&self, x: &Tensor, stage: usize, block: usize) -> Result<Tensor, ModelError> {
         let name = |part: &str| format!("stages.{stage}.{block}.{part}");
-        let (slope, stride) = (self.config.form.slope(), [self.config.stride(stage, block); 2]);
-        let inner = self.finished(&name("norm1"), &self.conv(&name("conv1"), x, stride)?, None, slope)?;
-        let y = self.conv(&name("conv2"), &inner, [1, 1])?;
-        let shortcut = if self.config.projects(stage, block) {
-            self.finished(&name("shortcut.norm"), &self.conv(&name("shortcut.conv"), x, stride)?, None, 1.0)?
-        } else {
-            x.clone()
+        let (_, frames, bins, _) = x.dims4()?;
+        let (seen, step) = ([frames, bins], self.config.stride(stage, block));
+        let layer = |conv: &str, norm: &str, seen, step| self.layer([&name(conv), &name(norm)], seen, [step; 2]);
+        let beside = || layer("shortcut.conv", "shortcut.norm", seen, step);
+        let block = BasicBlock {
+            first: layer("conv1", "norm1", seen, step)?,
+            second: layer("conv2", "norm2", seen.map(|size| size.div_ceil(step)), 1)?,
+            shortcut: self.config.projects(stage, block).then(beside).transpose()?,
+            norms: self.norms(),
+            slope: self.config.form.slope(),
         };
-        self.finished(&name("norm2"), &y, Some(&shortcut), slope)
+        Ok(ops::basic_block(x, &block)?)
     }
 
     /// What is pooled of `x` (B, T, F, C).
@@ -99,15 +105,12 @@ impl ResNetEncoder {
 
 impl Encoder for ResNetEncoder {
     fn forward_train(&self, features: &Tensor) -> Result<Tensor, ModelError> {
-        let (batch, frames, bins) = features.dims3()?;
+        let (_, frames, bins) = features.dims3()?;
         let (need, least) = (self.config.bins, self.config.least_frames());
         if frames < least || bins != need {
             return Err(ModelError::Features { frames, bins, need, least });
         }
-        let slope = self.config.form.slope();
-        let image = features.reshape((batch, frames, bins, 1))?;
-        let mut x = self.conv("stem.conv", &image, self.config.form.stem_stride())?;
-        x = self.finished("stem.norm", &x, None, slope)?;
+        let mut x = self.stem(features)?;
         for (stage, &blocks) in self.config.blocks.iter().enumerate() {
             for block in 0..blocks {
                 x = self.basic_block(&x, stage, block)?;

@@ -1,0 +1,154 @@
+//! The gradient of a convolution's weights: for each tap in time the product of the output's gradient with what that tap sees,
+//! the taps in frequency side by side, as they stand in memory.
+
+use rayon::prelude::*;
+
+use super::Sizes;
+use crate::buffer::Buffer;
+use crate::gemm::WIDEST;
+use crate::lanes::{Job, Lanes};
+use crate::tier::Tier;
+
+/// Vectors of columns whose sums are held at a time: three taps of one vector of channels.
+const COLUMNS: usize = 3;
+/// Outputs (frames times bins) that are gone through before the sums leave the registers: what they read stays in the cache.
+const TOGETHER: usize = 256;
+
+/// `y` (B, T', F', O) and the input `x` (B, T, F, I): the gradient of the weights, (O, I, K, L).
+///
+/// Sums are taken in f32 over an image, and in f64 over the images; as many parts of the images as there are threads.
+pub(crate) fn weight_slope(tier: Tier, sizes: Sizes, y: &[f32], x: &[f32]) -> Vec<f32> {
+    let Sizes { batch, inputs, outputs, kernel: [k, l], given: [frames, _], .. } = sizes;
+    let size = outputs * k * l * inputs;
+    let lines = sizes.lines();
+    let strips: Vec<(usize, usize)> =
+        (0..batch).flat_map(|image| (0..frames).step_by(lines).map(move |first| (image, first))).collect();
+    let share = strips.len().div_ceil(rayon::current_num_threads()).max(1);
+    let parts: Vec<Vec<f64>> = strips
+        .par_chunks(share)
+        .map(|strips| {
+            let (mut total, mut sums, mut buffer) = (vec![0.0; size], vec![0.0; size], Buffer::default());
+            for of_image in strips.chunk_by(|(a, _), (b, _)| a == b) {
+                sums.fill(0.0);
+                for &(image, first) in of_image {
+                    let count = lines.min(frames - first);
+                    let seen = &x[image * sizes.image()..][..sizes.image()];
+                    let strip = sizes.strip(&mut buffer, seen, first, count, COLUMNS * WIDEST);
+                    let y = &y[(image * frames + first) * sizes.line()..][..count * sizes.line()];
+                    tier.run(Products { sizes, x: strip.values, line: strip.line, y, sums: &mut sums });
+                }
+                total.iter_mut().zip(&sums).for_each(|(total, &sum)| *total += f64::from(sum));
+            }
+            total
+        })
+        .collect();
+    let mut out = vec![0.0; size];
+    let taps = k * l;
+    // (O, K, L, I) as (O, I, K, L).
+    for (output, to) in out.chunks_exact_mut(taps * inputs).enumerate() {
+        for (index, to) in to.iter_mut().enumerate() {
+            let from = (output * taps + index % taps) * inputs + index / taps;
+            *to = parts.iter().map(|part| part[from]).sum::<f64>() as f32;
+        }
+    }
+    out
+}
+
+/// Adds the products of some lines to `sums` (O, K, L I).
+struct Products<'a> {
+    sizes: Sizes,
+    /// What the lines see, `line` values from one to the next.
+    x: &'a [f32],
+    line: usize,
+    /// (lines, F', O)
+    y: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl Job for Products<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, l: L) {
+        let Sizes { outputs, kernel: [taps, _], given: [_, bins], .. } = self.sizes;
+        let together = (TOGETHER / bins).max(1);
+        let lines = self.y.len() / self.sizes.line();
+        for first in (0..lines).step_by(together) {
+            let count = together.min(lines - first);
+            for tap in 0..taps {
+                let mut output = 0;
+                while output < outputs {
+                    output += match outputs - output {
+                        8.. if L::ROWS >= 6 => self.columns::<L, 8>(l, [first, count], tap, output),
+                        4.. if L::ROWS >= 3 => self.columns::<L, 4>(l, [first, count], tap, output),
+                        2.. => self.columns::<L, 2>(l, [first, count], tap, output),
+                        _ => self.columns::<L, 1>(l, [first, count], tap, output),
+                    };
+                }
+            }
+        }
+    }
+}
+
+impl Products<'_> {
+    /// All columns of `R` outputs from `output` on; gives `R`.
+    #[inline(always)]
+    fn columns<L: Lanes, const R: usize>(&mut self, l: L, lines: [usize; 2], tap: usize, output: usize) -> usize {
+        let columns = self.sizes.kernel[1] * self.sizes.inputs;
+        let mut column = 0;
+        while column < columns {
+            column += match (columns - column).div_ceil(L::WIDTH) {
+                1 => self.block::<L, R, 1>(l, lines, tap, output, column),
+                2 => self.block::<L, R, 2>(l, lines, tap, output, column),
+                _ => self.block::<L, R, COLUMNS>(l, lines, tap, output, column),
+            };
+        }
+        R
+    }
+
+    /// `V` vectors of columns of `R` outputs, over `count` lines from `first` on; gives the number of columns.
+    #[inline(always)]
+    fn block<L: Lanes, const R: usize, const V: usize>(
+        &mut self,
+        l: L,
+        [first, count]: [usize; 2],
+        tap: usize,
+        output: usize,
+        column: usize,
+    ) -> usize {
+        let Sizes { inputs, outputs, kernel: [taps, across], stride, given: [_, bins], .. } = self.sizes;
+        let (step, width) = (stride[1] * inputs, V * L::WIDTH);
+        let columns = across * inputs;
+        let mut sums = [[l.splat(0.0); V]; R];
+        for line in first..first + count {
+            let x = &self.x[(line * stride[0] + tap) * self.line + column..];
+            let y = &self.y[line * bins * outputs + output..];
+            assert!((bins - 1) * step + width <= x.len() && (bins - 1) * outputs + R <= y.len());
+            let (mut x, mut y) = (x.as_ptr(), y.as_ptr());
+            for _ in 0..bins {
+                // No closures in here: each would be compiled without the tier's instructions where it is not inlined.
+                let mut seen = [l.splat(0.0); V];
+                for (j, seen) in seen.iter_mut().enumerate() {
+                    // SAFETY: bin f begins at `f step`; the assertion found room for `V` vectors at the last.
+                    *seen = unsafe { l.load(x.wrapping_add(j * L::WIDTH)) };
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: bin f begins at `f outputs`; the assertion found room for `R` values at the last.
+                    let slope = l.splat(unsafe { *y.wrapping_add(r) });
+                    for (sum, &seen) in sums.iter_mut().zip(&seen) {
+                        *sum = l.mul_add(slope, seen, *sum);
+                    }
+                }
+                x = x.wrapping_add(step);
+                y = y.wrapping_add(outputs);
+            }
+        }
+        let valid = width.min(columns - column);
+        let mut whole = [0.0; COLUMNS * WIDEST];
+        for (r, row) in sums.iter().enumerate() {
+            crate::gemm::store_panel_row(l, row, &mut whole[..width]);
+            let to = &mut self.sums[((output + r) * taps + tap) * columns + column..][..valid];
+            to.iter_mut().zip(&whole).for_each(|(to, value)| *to += value);
+        }
+        valid
+    }
+}
