@@ -27,12 +27,24 @@ pub(super) fn run(root: &Path, arguments: &Arguments, manifest: Option<&Manifest
             println!("{}: {}", row.system, row.note);
             continue;
         };
-        let run = Run::of(arguments, recipe)?;
+        let run = run_of(arguments, recipe, table)?;
         for &seed in &arguments.seeds {
             one(root, arguments, &run, seed, manifest)?;
         }
     }
     if arguments.dev_only { Ok(()) } else { print(root, arguments, table) }
+}
+
+/// A row's recipe; on VoxCeleb it is tried on the cleaned lists too, where they are beside the original ones.
+fn run_of(arguments: &Arguments, recipe: &str, table: Table) -> anyhow::Result<Run> {
+    let mut run = Run::of(arguments, recipe)?;
+    if let (None, Some(root)) = (arguments.scale, &arguments.root) {
+        let there = |list: &&str| root.join("trials").join(format!("{list}.txt")).is_file();
+        let cleaned = table.lists().iter().map(|[_, cleaned]| *cleaned).filter(there);
+        let lists: Vec<&str> = table.lists().iter().map(|[original, _]| *original).chain(cleaned).collect();
+        run.changes.push(format!("evaluation.test={lists:?}"));
+    }
+    Ok(run)
 }
 
 /// The table, our column (or columns, one a list) beside the paper's.
@@ -49,7 +61,7 @@ fn print(root: &Path, arguments: &Arguments, table: Table) -> anyhow::Result<()>
         if !row.note.is_empty() {
             println!("    {}", row.note);
         }
-        for (list, rates) in ours(root, arguments, row)? {
+        for (list, rates) in ours(root, arguments, row, table)? {
             let mean = rates.iter().sum::<f64>() / rates.len() as f64;
             let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
             let most = rates.iter().copied().fold(0.0, f64::max);
@@ -60,10 +72,10 @@ fn print(root: &Path, arguments: &Arguments, table: Table) -> anyhow::Result<()>
 }
 
 /// Of each list the rates of all seeds, in per cent.
-fn ours(root: &Path, arguments: &Arguments, row: &Row) -> anyhow::Result<Vec<(String, Vec<f64>)>> {
+fn ours(root: &Path, arguments: &Arguments, row: &Row, table: Table) -> anyhow::Result<Vec<(String, Vec<f64>)>> {
     let mut found: Vec<(String, Vec<f64>)> = Vec::new();
     let Some(recipe) = row.recipe else { return Ok(found) };
-    let run = Run::of(arguments, recipe)?;
+    let run = run_of(arguments, recipe, table)?;
     for &seed in &arguments.seeds {
         let Results::Training(RunResult { lists, .. }) = results::read_one(root, &run.of_seed(seed))? else { continue };
         for list in lists {
