@@ -130,7 +130,8 @@ fn block(x: &[Tensor], stride: usize, slope: f64) -> Result<(Tensor, Vec<Tensor>
     let full =
         |value: f64, like: &Tensor| Var::from_tensor(&Tensor::full(value, like.dims(), CPU)?.to_dtype(like.dtype())?);
     let layer = |at: usize, seen: [usize; 2], step: usize| -> Result<ImageLayer> {
-        let running = RunningStatistics { mean: full(0.5, &x[at + 1])?, variance: full(2.0, &x[at + 1])? };
+        let running =
+            RunningStatistics { mean: full(0.5, &x[at + 1])?, variance: full(2.0, &x[at + 1])?, frozen: false };
         let norm = Norm { weight: x[at + 1].clone(), bias: x[at + 2].clone(), running };
         let form = forms(seen, x[at].dims()[2], [step; 2])[0];
         Ok(ImageLayer { weight: x[at].clone(), form, norm })

@@ -41,9 +41,8 @@ pub struct BasicBlock {
 pub fn basic_block(x: &Tensor, block: &BasicBlock) -> Result<Tensor> {
     let BasicBlock { first, second, shortcut, norms, slope } = block;
     let mut layers = [Some(first), Some(second), shortcut.as_ref()].into_iter().flatten();
-    let here = |layer: &ImageLayer| {
-        path::on_kernels(&[&layer.weight, &layer.norm.weight]) && !layer.norm.running.frozen
-    };
+    let here =
+        |layer: &ImageLayer| path::on_kernels(&[&layer.weight, &layer.norm.weight]) && !layer.norm.running.frozen;
     if path::on_kernels(&[x]) && layers.all(here) {
         return trained::basic_block(x, block);
     }
