@@ -266,7 +266,8 @@ fn the_portable_path_which_a_gpu_runs_equals_every_reference() {
     let tolerances = Tolerances::read(&folder);
     for case in &CASES {
         let (model, values) = load(&folder, case);
-        let bound = tolerances.of(case.name, case.embedding);
+        // Twice what plans are allowed: each batch norm is an operation of its own here, and rounds once more.
+        let bound = 2.0 * tolerances.of(case.name, case.embedding);
         let plan = Plan::portable(&Device::Cpu, &model.description().encoder, model.weights()).unwrap();
         let features: Vec<_> = WAVES.iter().map(|wave| matrix(&values, &format!("{wave}.features"))).collect();
         // All in one call: lengths differ, and the second time two are alike.
