@@ -1,7 +1,7 @@
 //! Embeds 300 frames with a residual network of Heo et al. 2019 when told to, a process of its own so that its memory is its
 //! own, too. Started with the network's name, `table1` or `table3`, `RAYON_NUM_THREADS` set. Prints `ready`; then each line on
 //! standard input is a call, and the answer one line of JSON:
-//! {"seconds": ..., "processor": ..., "embedding": [...], "peak_kib": ...}.
+//! {"seconds": ..., "processor": ..., "check": [...], "peak": ...}.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let seconds = start.elapsed().as_secs_f64();
         let (peak, after) = used();
         let answer = serde_json::json!({
-            "seconds": seconds, "processor": after - before, "embedding": embedding.as_slice(), "peak_kib": (peak / 1024.0) as u64
+            "seconds": seconds, "processor": after - before, "check": embedding.as_slice(), "peak": peak
         });
         writeln!(out, "{answer}")?;
     }

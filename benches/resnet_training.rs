@@ -67,7 +67,7 @@ fn main() -> Result<()> {
         let processor = used().1 - before;
         writeln!(
             out,
-            "{{\"seconds\": {seconds}, \"processor\": {processor}, \"loss\": {loss}, \"norm\": {norm}, \"peak\": {peak}}}"
+            "{{\"seconds\": {seconds}, \"processor\": {processor}, \"check\": [{loss}, {norm}], \"peak\": {peak}}}"
         )?;
     }
     Ok(())

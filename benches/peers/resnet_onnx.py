@@ -2,8 +2,8 @@
 
 Started as `python resnet_onnx.py THREADS NETWORK`: THREADS of onnxruntime's intra-op pool, NETWORK `table1` or `table3`. The network
 is exported with opset 14, batch norms folded by the exporter. Prints `ready` when the session stands. Then each line on standard
-input is a case as JSON, {"runs": 5}; the answer is one line of JSON: {"onnxruntime": version, "seconds": [one a run],
-"processor": [one a run], "embedding": [values], "peak_kib": resident memory at most}. The frames are `noise` of
+input is a call; the answer is one line of JSON: {"peer": version, "seconds": ..., "processor": ..., "check": the embedding, "peak":
+bytes of resident memory at most}. The frames are `noise` of
 benches/workload.rs with seed 7.
 
 Needs: torch, onnx, onnxruntime, numpy.
@@ -38,13 +38,10 @@ frames = {"frames": frames.numpy()}
 session.run(None, frames)
 print("ready", flush=True)
 for line in sys.stdin:
-    seconds, processor = [], []
-    for _ in range(json.loads(line)["runs"]):
-        start, used = time.perf_counter(), time.process_time()
-        (embedding,) = session.run(None, frames)
-        seconds.append(time.perf_counter() - start)
-        processor.append(time.process_time() - used)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    answer = {"onnxruntime": onnxruntime.__version__, "seconds": seconds, "processor": processor,
-              "embedding": embedding.reshape(-1).tolist(), "peak_kib": peak}
+    start, used = time.perf_counter(), time.process_time()
+    (embedding,) = session.run(None, frames)
+    seconds, processor = time.perf_counter() - start, time.process_time() - used
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    answer = {"peer": f"onnxruntime {onnxruntime.__version__}", "seconds": seconds, "processor": processor,
+              "check": embedding.reshape(-1).tolist(), "peak": peak}
     print(json.dumps(answer), flush=True)

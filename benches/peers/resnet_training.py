@@ -1,8 +1,8 @@
 """PyTorch as a peer: training steps of the residual networks of Heo et al. 2019 when told to, as benches/resnet_training.rs makes them.
 
-Started as `python resnet_training.py THREADS`. Prints `ready` after import. Then each line on standard input is a case as JSON,
-{"network": "table1", "sequences": 16, "frames": 200}; the answer is one line of JSON: {"torch": version, "seconds": ...,
-"processor": ..., "loss": ..., "norm": ..., "peak": ...}. Timed are forward and backward of the sum of squares of the embeddings; the
+Started as `python resnet_training.py THREADS`. Prints `ready` after import. Then each line on standard input is a case , NETWORK SEQUENCES
+FRAMES, as `table1 16 200`; the answer is one line of JSON: {"peer": version, "seconds": ..., "processor": ..., "check": [loss, root of the
+gradients' sum of squares], "peak": ...}. Timed are forward and backward of the sum of squares of the embeddings; the
 first time that a case is asked for, a step goes before that is not timed. `peak` is the process's largest memory in bytes above that
 before the first step.
 
@@ -41,12 +41,13 @@ class Step:
         loss.backward()
         seconds, processor = time.perf_counter() - start, time.process_time() - processor
         norm = sum(parameter.grad.double().square().sum() for parameter in parameters).sqrt()
-        return {"torch": torch.__version__, "seconds": seconds, "processor": processor, "loss": loss.item(), "norm": norm.item()}
+        return {"peer": f"PyTorch {torch.__version__}", "seconds": seconds, "processor": processor, "check": [loss.item(), norm.item()]}
 
 
 steps = {}
 print("ready", flush=True)
 for line in sys.stdin:
     if line not in steps:
-        steps[line] = Step(**json.loads(line))
+        network, sequences, frames = line.split()
+        steps[line] = Step(network, int(sequences), int(frames))
     print(json.dumps({**steps[line].run(), "peak": steps[line].peak}), flush=True)

@@ -26,6 +26,10 @@ pub(crate) enum Suite {
     EcapaTraining,
     /// Files to embeddings by SpeechBrain's ECAPA-TDNN (--model) against SpeechBrain
     EcapaFiles,
+    /// One window through the residual network of Heo et al. 2019, Table 1, against onnxruntime
+    Resnet,
+    /// Training steps of it against PyTorch
+    ResnetTraining,
 }
 
 /// One thing that is measured.
@@ -47,6 +51,11 @@ struct Plan {
     program: &'static str,
     script: &'static str,
     cases: Vec<Case>,
+}
+
+/// The same question to both, which compute the same.
+fn alike(name: &'static str, threads: usize, question: &str, most: f64) -> Case {
+    Case { name, threads, ours: question.to_owned(), theirs: question.to_owned(), most, same: true }
 }
 
 /// What one suite gave: `docs/results/NAME.json`.
@@ -99,6 +108,8 @@ impl Suite {
             Self::Features => "features",
             Self::EcapaTraining => "ecapa-training",
             Self::EcapaFiles => "ecapa-files",
+            Self::Resnet => "resnet",
+            Self::ResnetTraining => "resnet-training",
         }
     }
 
@@ -131,14 +142,7 @@ impl Suite {
                 }
             }
             Self::EcapaTraining => {
-                let case = |threads| Case {
-                    name: "512 channels, 16 x 200 frames",
-                    threads,
-                    ours: "512 1536 16 200 1000".to_owned(),
-                    theirs: "512 1536 16 200 1000".to_owned(),
-                    most: 1.2,
-                    same: true,
-                };
+                let case = |threads| alike("512 channels, 16 x 200 frames", threads, "512 1536 16 200 1000", 1.2);
                 Plan {
                     title: "Training steps of ECAPA-TDNN",
                     about: "Forward and backward of the additive angular margin loss over 1,000 classes, the same weights and \
@@ -149,15 +153,7 @@ impl Suite {
                 }
             }
             Self::EcapaFiles => {
-                let question = listing.display().to_string();
-                let case = Case {
-                    name: "LibriSpeech's list, FLAC",
-                    threads,
-                    ours: question.clone(),
-                    theirs: question,
-                    most: 0.7,
-                    same: true,
-                };
+                let case = alike("LibriSpeech's list, FLAC", threads, &listing.display().to_string(), 0.7);
                 Plan {
                     title: "From file to embedding, ECAPA-TDNN of 1,024 channels",
                     about: "Every file of the list `librispeech-mini-test` decoded and embedded by SpeechBrain's network at full size \
@@ -167,6 +163,22 @@ impl Suite {
                     cases: vec![case],
                 }
             }
+            Self::Resnet => Plan {
+                title: "Speed of ResNet-34, 16 to 128 channels, 300 frames",
+                about: "The network of Heo et al. 2019, Table 1, one window at a time, the same weights on both sides; memory is the \
+                        most that the process had resident",
+                program: "resnet",
+                script: "resnet_onnx.py",
+                cases: [1, 2].map(|threads| alike("300 frames", threads, "", 1.0)).into(),
+            },
+            Self::ResnetTraining => Plan {
+                title: "Training steps of ResNet-34, 16 to 128 channels",
+                about: "The network of Heo et al. 2019, Table 1: forward and backward of the sum of squares of the embeddings, the same \
+                        weights and frames on both sides; memory is the most above what stood before the first step",
+                program: "resnet_training",
+                script: "resnet_training.py",
+                cases: [1, 2].map(|threads| alike("16 x 200 frames", threads, "table1 16 200", 1.0)).into(),
+            },
         }
     }
 }
@@ -183,6 +195,7 @@ pub(super) fn run(root: &Path, arguments: &Arguments, suite: Suite) -> anyhow::R
     let rest: Vec<&OsStr> = match (suite, &arguments.model) {
         (Suite::EcapaFiles, None) => anyhow::bail!("--suite ecapa-files: name a SpeechBrain directory (--model)"),
         (Suite::EcapaFiles, Some(model)) => vec![model.as_ref()],
+        (Suite::Resnet, _) => vec!["table1".as_ref()],
         _ => Vec::new(),
     };
     let mut peer = None;
