@@ -1,7 +1,12 @@
 //! The worker threads: rayon's global pool, bounded once by the binary. The only state of the process that this crate
 //! touches; the kernels run on whatever pool is current.
 
+mod attended;
+mod places;
+
 use crate::error::KernelError;
+
+pub use attended::attended;
 
 /// Starts rayon's global pool with `threads` threads; 0 takes one a core. A binary calls it once, before any parallel call.
 ///

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 use sv_kernels::lstm::Threads;
+use sv_kernels::pool::attended;
 
 use crate::ModelError;
 
@@ -69,8 +70,7 @@ impl<N: Network> Each<N> {
             let rows = windows.par_iter().zip(out.par_chunks_exact_mut(size));
             return rows.try_for_each(|(window, out)| self.one(*window, out, Threads::One));
         }
-        // On a thread of the pool from here on: each parallel step would else wake and wait anew.
-        rayon::join(|| one_by_one(out), || ()).0
+        attended(|| one_by_one(out))
     }
 
     fn one(&self, window: ArrayView2<'_, f32>, out: &mut [f32], threads: Threads) -> Result<(), ModelError> {
