@@ -6,9 +6,11 @@
 
 mod image;
 mod pad;
+mod product;
 mod tile;
 #[cfg(any(feature = "candle", test))]
 pub(crate) mod train;
+mod winograd;
 
 use rayon::prelude::*;
 
@@ -16,7 +18,7 @@ use crate::error::{KernelError, expect_shape};
 use crate::gemm::pack::Panels;
 use crate::lstm::Threads;
 use crate::tier::Tier;
-pub use image::{Conv2d, Conv2dSizes, Image, ImageMut, ImagePass, clear_borders};
+pub use image::{Conv2d, Conv2dSizes, ConvMemory, Image, ImageMut, ImagePass, clear_borders};
 pub use pad::{Padding, pad};
 pub use tile::Activation;
 use tile::{Finish, Second, Segments, Strides, Tiles};
@@ -190,19 +192,23 @@ struct Packed {
 impl Packed {
     /// Of weights packed with their depth in the order in which the input is read.
     fn new(panels: Panels, weights: &ConvWeights<'_>) -> Self {
-        let columns = panels.columns();
-        let padded = |values: &[f32]| {
-            let mut padded = values.to_vec();
-            padded.resize(columns, 0.0);
-            padded
-        };
-        let (scale, shift) = match weights.affine {
-            Some((scale, shift)) => (padded(scale), padded(shift)),
-            None => (Vec::new(), Vec::new()),
-        };
-        let finish = Finish { activation: weights.activation, scale, shift };
-        Self { bias: padded(weights.bias), panels, finish }
+        let (bias, finish) = after(panels.columns(), weights);
+        Self { panels, bias, finish }
     }
+}
+
+/// Bias and what follows the sums, as long as there are columns.
+fn after(columns: usize, weights: &ConvWeights<'_>) -> (Vec<f32>, Finish) {
+    let padded = |values: &[f32]| {
+        let mut padded = values.to_vec();
+        padded.resize(columns, 0.0);
+        padded
+    };
+    let (scale, shift) = match weights.affine {
+        Some((scale, shift)) => (padded(scale), padded(shift)),
+        None => (Vec::new(), Vec::new()),
+    };
+    (padded(weights.bias), Finish { activation: weights.activation, scale, shift })
 }
 
 /// Checks all but the weight.

@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::tile::{Segments, Strides, Tiles};
-use super::{ConvWeights, Packed, check_vectors, parts};
+use super::product::{Product, Sweep};
+use super::tile::{Finish, Strides};
+use super::{ConvWeights, after, check_vectors, parts};
+use crate::buffer::Buffer;
 use crate::error::{KernelError, expect_shape, volume};
-use crate::gemm::pack::Panels;
 use crate::lstm::Threads;
 use crate::tier::Tier;
 
@@ -97,7 +98,7 @@ impl<'a> ImagePass<'a> {
 /// A convolution over time and frequency, packed for one tier.
 ///
 /// ```
-/// use sv_kernels::conv::{Activation, Conv2d, Conv2dSizes, ConvWeights, Image, ImageMut, ImagePass};
+/// use sv_kernels::conv::{Activation, Conv2d, Conv2dSizes, ConvMemory, ConvWeights, Image, ImageMut, ImagePass};
 /// use sv_kernels::lstm::Threads;
 ///
 /// // Two bins are weighted 1 and 10, every second frame.
@@ -106,7 +107,8 @@ impl<'a> ImagePass<'a> {
 /// let conv = Conv2d::new(sizes, &weights)?;
 /// let input = [1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 4.0, 5.0, 6.0];
 /// let mut out = [0.0; 4];
-/// conv.run(ImagePass::new([2, 2], Image::new(&input, 3, 1), ImageMut::new(&mut out, 2, 1)), Threads::One)?;
+/// let pass = ImagePass::new([2, 2], Image::new(&input, 3, 1), ImageMut::new(&mut out, 2, 1));
+/// conv.run(pass, Threads::One, &mut ConvMemory::default())?;
 /// assert_eq!(out, [21.0, 32.0, 54.0, 65.0]);
 /// # Ok::<(), sv_kernels::KernelError>(())
 /// ```
@@ -114,8 +116,15 @@ impl<'a> ImagePass<'a> {
 pub struct Conv2d {
     tier: Tier,
     sizes: Conv2dSizes,
-    packed: Packed,
+    product: Product,
+    bias: Vec<f32>,
+    finish: Finish,
 }
+
+/// Working memory of [`Conv2d::run`], one piece a part of the work: reused, so that a call no larger than an earlier one allocates
+/// nothing.
+#[derive(Debug, Default)]
+pub struct ConvMemory(Vec<Buffer>);
 
 /// Outputs (frames times bins) that a thread takes at least.
 const LEAST_OUTPUTS: usize = 48;
@@ -157,8 +166,9 @@ impl Conv2d {
                 ordered.extend(output.iter().skip(tap).step_by(taps));
             }
         }
-        let panels = Panels::fitted(tier, taps * inputs, outputs, &ordered);
-        Ok(Self { tier, sizes, packed: Packed::new(panels, weights) })
+        let product = Product::new(tier, sizes, &ordered);
+        let (bias, finish) = after(product.columns(), weights);
+        Ok(Self { tier, sizes, product, bias, finish })
     }
 
     /// Its sizes.
@@ -172,7 +182,7 @@ impl Conv2d {
     /// # Errors
     /// [`KernelError::Rows`] if some memory does not hold what the sizes ask for, or the bins of the input leave gaps
     /// where a kernel spans several.
-    pub fn run(&self, pass: ImagePass<'_>, threads: Threads) -> Result<(), KernelError> {
+    pub fn run(&self, pass: ImagePass<'_>, threads: Threads, memory: &mut ConvMemory) -> Result<(), KernelError> {
         let Conv2dSizes { inputs, outputs, kernel: [time, frequency], stride } = self.sizes;
         let ImagePass { frames, bins, input, out, residual } = pass;
         if frames == 0 || bins == 0 {
@@ -195,34 +205,35 @@ impl Conv2d {
             check_image("residual of a convolution", residual.values.len(), [residual.line, residual.bin], shape)?;
         }
 
-        let run = |first: usize, frames: usize, values: &mut [f32]| {
-            self.tier.run(Tiles {
-                outer: frames,
-                inner: bins,
+        let run = |first: usize, frames: usize, values: &mut [f32], memory: &mut Buffer| {
+            let sweep = Sweep {
+                frames,
+                bins,
                 input: &input.values[first * stride[0] * input.line..],
                 input_at: Strides { outer: stride[0] * input.line, inner: stride[1] * input.bin },
-                segments: Segments { count: time, apart: input.line, length: frequency * inputs },
-                panels: &self.packed.panels,
-                range: 0..self.packed.panels.count(),
-                bias: &self.packed.bias,
-                added: &[],
-                finish: &self.packed.finish,
+                line: input.line,
+                bias: &self.bias,
+                finish: &self.finish,
                 residual: residual.map(|image| {
                     (&image.values[first * image.line..], Strides { outer: image.line, inner: image.bin })
                 }),
                 out: values,
                 out_at: Strides { outer: out.line, inner: out.bin },
-                columns: outputs,
-                second: None,
-            });
+            };
+            self.product.run(self.tier, self.sizes, sweep, memory);
         };
-        let parts = parts(threads, frames, LEAST_OUTPUTS.div_ceil(bins));
-        let share = frames.div_ceil(parts);
+        let share = frames.div_ceil(parts(threads, frames, LEAST_OUTPUTS.div_ceil(bins)));
+        let share = share.next_multiple_of(self.product.lines_together());
+        let parts = frames.div_ceil(share);
+        if memory.0.len() < parts {
+            memory.0.resize_with(parts, Buffer::default);
+        }
         if parts == 1 {
-            run(0, frames, out.values);
+            run(0, frames, out.values, &mut memory.0[0]);
         } else {
-            out.values[..needed].par_chunks_mut(share * out.line).enumerate().for_each(|(part, values)| {
-                run(part * share, share.min(frames - part * share), values);
+            let outs = out.values[..needed].par_chunks_mut(share * out.line).enumerate();
+            outs.zip(&mut memory.0[..parts]).for_each(|((part, values), memory)| {
+                run(part * share, share.min(frames - part * share), values, memory);
             });
         }
         Ok(())
@@ -260,13 +271,19 @@ mod tests {
     use crate::reference;
     use proptest::prelude::*;
 
+    /// Channels, kernel and stride: of any form, or one that is done in tiles.
+    fn forms() -> impl Strategy<Value = ((usize, usize), [usize; 2], [usize; 2])> {
+        let pair = || prop::array::uniform2(1_usize..4);
+        let tiled = || prop::sample::select(vec![32_usize, 48, 80]);
+        prop_oneof![((1_usize..20, 1_usize..140), pair(), pair()), ((tiled(), tiled()), Just([3, 3]), Just([1, 1])),]
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 80 }))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 120 }))]
 
         #[test]
         fn every_tier_equals_the_plain_convolution_on_any_threads(
-            (inputs, outputs) in (1_usize..20, 1_usize..140), kernel in prop::array::uniform2(1_usize..4),
-            stride in prop::array::uniform2(1_usize..4), shape in prop::array::uniform2(1_usize..20),
+            ((inputs, outputs), kernel, stride) in forms(), shape in prop::array::uniform2(1_usize..20),
             (relu, residual) in (any::<bool>(), any::<bool>()), seed: u64,
         ) {
             let sizes = Conv2dSizes { inputs, outputs, kernel, stride };
@@ -295,7 +312,7 @@ mod tests {
                     if residual {
                         pass = pass.adding(Image::new(&added, bins * outputs, outputs));
                     }
-                    conv.run(pass, threads).unwrap();
+                    conv.run(pass, threads, &mut ConvMemory::default()).unwrap();
                     out
                 };
                 let out = run(Threads::One);
@@ -333,7 +350,7 @@ mod tests {
         let (input, mut out) = ([1.0; 12], [0.0; 12]);
         let mut run = |shape, image: Image<'_>, line, residual: Option<Image<'_>>| {
             let pass = ImagePass::new(shape, image, ImageMut::new(&mut out, line, 3));
-            conv.run(ImagePass { residual, ..pass }, Threads::One)
+            conv.run(ImagePass { residual, ..pass }, Threads::One, &mut ConvMemory::default())
         };
         let image = Image::new(&input, 6, 2);
         assert_eq!(run([2, 2], image, 6, None), Ok(()));

@@ -52,6 +52,13 @@ pub(super) struct Finish {
     pub(super) shift: Vec<f32>,
 }
 
+impl Finish {
+    /// Nothing.
+    pub(super) fn none() -> Self {
+        Self { activation: Activation::Identity, scale: Vec::new(), shift: Vec::new() }
+    }
+}
+
 /// A second output: what was stored plus what stands `offset` values behind it in the output.
 pub(super) struct Second<'a> {
     pub(super) offset: usize,

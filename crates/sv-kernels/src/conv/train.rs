@@ -6,15 +6,16 @@
 //! not depend on their number, and the order in which gradients of weights are added up depends on it alone.
 
 mod input_slope;
+mod point_slope;
 mod strip;
 mod weight_slope;
 
 use rayon::prelude::*;
 
-use super::Activation;
-use super::tile::{Finish, Segments, Strides, Tiles};
+use super::Conv2dSizes;
+use super::product::{Product, Sweep};
+use super::tile::{Finish, Strides};
 use crate::buffer::Buffer;
-use crate::gemm::pack::Panels;
 use crate::tier::Tier;
 pub(crate) use input_slope::input_slope;
 use strip::Strip;
@@ -76,6 +77,12 @@ impl Sizes {
         pieces(self.given[0], self.stride[0] * self.bins_seen() * self.inputs)
     }
 
+    /// Without the batch.
+    fn form(self) -> Conv2dSizes {
+        let Self { inputs, outputs, kernel, stride, .. } = self;
+        Conv2dSizes { inputs, outputs, kernel, stride }
+    }
+
     /// Copies together what `lines` lines of the output from `first` on see of `image`, `slack` values behind it.
     fn strip<'a>(
         self,
@@ -112,13 +119,13 @@ fn each_piece(
     out: &mut [f32],
     image: usize,
     piece: usize,
-    work: impl Fn(usize, usize, &mut [f32], &mut Buffer) + Sync,
+    work: impl Fn(usize, usize, &mut [f32], &mut [Buffer; 2]) + Sync,
 ) {
     let images = out.chunks_mut(image).enumerate();
     let pieces = images.flat_map(|(index, image)| image.chunks_mut(piece).enumerate().map(move |part| (index, part)));
     let pieces: Vec<_> = pieces.collect();
-    pieces.into_par_iter().for_each_init(Buffer::default, |buffer, (image, (index, values))| {
-        work(image, index, values, buffer);
+    pieces.into_par_iter().for_each_init(Default::default, |memory, (image, (index, values))| {
+        work(image, index, values, memory);
     });
 }
 
@@ -133,39 +140,30 @@ fn by_taps(weight: &[f32], inputs: usize, taps: usize) -> Vec<f32> {
     ordered
 }
 
-/// What follows a sum: nothing.
-fn plain() -> Finish {
-    Finish { activation: Activation::Identity, scale: Vec::new(), shift: Vec::new() }
-}
-
 /// `x` (B, T, F, I) by `weight` (O, I, K, L): (B, T', F', O).
 pub(crate) fn forward(tier: Tier, sizes: Sizes, x: &[f32], weight: &[f32]) -> Vec<f32> {
     let Sizes { batch, inputs, outputs, kernel: [k, l], stride, given: [frames, bins], .. } = sizes;
-    let panels = Panels::fitted(tier, k * l * inputs, outputs, &by_taps(weight, inputs, k * l));
-    let (bias, finish) = (vec![0.0; panels.columns()], plain());
+    let product = Product::new(tier, sizes.form(), &by_taps(weight, inputs, k * l));
+    let (bias, finish) = (vec![0.0; product.columns()], Finish::none());
     let mut out = vec![0.0; batch * frames * sizes.line()];
-    let lines = sizes.lines();
-    each_piece(&mut out, frames * sizes.line(), lines * sizes.line(), |image, piece, out, buffer| {
+    let lines = sizes.lines().next_multiple_of(product.lines_together());
+    each_piece(&mut out, frames * sizes.line(), lines * sizes.line(), |image, piece, out, [buffer, memory]| {
         let count = out.len() / sizes.line();
         let image = &x[image * sizes.image()..][..sizes.image()];
         let strip = sizes.strip(buffer, image, piece * lines, count, 0);
-        tier.run(Tiles {
-            outer: count,
-            inner: bins,
+        let sweep = Sweep {
+            frames: count,
+            bins,
             input: strip.values,
             input_at: Strides { outer: stride[0] * strip.line, inner: stride[1] * inputs },
-            segments: Segments { count: k, apart: strip.line, length: l * inputs },
-            panels: &panels,
-            range: 0..panels.count(),
+            line: strip.line,
             bias: &bias,
-            added: &[],
             finish: &finish,
             residual: None,
             out,
             out_at: Strides { outer: sizes.line(), inner: outputs },
-            columns: outputs,
-            second: None,
-        });
+        };
+        product.run(tier, sizes.form(), sweep, memory);
     });
     out
 }

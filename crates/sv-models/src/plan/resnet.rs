@@ -1,7 +1,9 @@
 //! The plan of a residual network: images (T, F, C) with a border of zeros, batch norms folded into the convolutions.
 
 use ndarray::ArrayView2;
-use sv_kernels::conv::{Activation, Conv2d, Conv2dSizes, ConvWeights, Image, ImageMut, ImagePass, Rows, clear_borders};
+use sv_kernels::conv::{
+    Activation, Conv2d, Conv2dSizes, ConvMemory, ConvWeights, Image, ImageMut, ImagePass, Rows, clear_borders,
+};
 use sv_kernels::gemm::PackedLinear;
 use sv_kernels::lstm::Threads;
 use sv_kernels::statistics::moments;
@@ -36,6 +38,7 @@ pub(super) struct Memory {
     images: [Buffer; 3],
     shortcut: Buffer,
     pooled: Buffer,
+    conv: ConvMemory,
 }
 
 /// Frames, bins and channels of an image, and the zeros around it: as many as any convolution of it sees beyond an edge.
@@ -142,7 +145,7 @@ impl ResNetPlan {
         input: &[f32],
         out: &mut [f32],
         residual: Option<Image<'_>>,
-        threads: Threads,
+        (threads, memory): (Threads, &mut ConvMemory),
     ) -> Result<(), KernelError> {
         let after = shape.after(conv);
         after.clear_border(out)?;
@@ -158,6 +161,7 @@ impl ResNetPlan {
                 None => pass,
             },
             threads,
+            memory,
         )
     }
 }
@@ -201,7 +205,7 @@ impl Network for ResNetPlan {
         threads: Threads,
         memory: &mut Memory,
     ) -> Result<(), ModelError> {
-        let Memory { images: [now, inner, next], shortcut, pooled } = memory;
+        let Memory { images: [now, inner, next], shortcut, pooled, conv: conv_memory } = memory;
         let (mut now, mut next) = (now, next);
         let (frames, bins) = window.dim();
         // More than any stem sees beyond an edge.
@@ -213,13 +217,13 @@ impl Network for ResNetPlan {
             line.iter_mut().zip(values).for_each(|(to, &value)| *to = value);
         }
         let stem = shape.after(&self.stem);
-        self.run(&self.stem, shape, image, now.at_least(stem.size()), None, threads)?;
+        self.run(&self.stem, shape, image, now.at_least(stem.size()), None, (threads, &mut *conv_memory))?;
         shape = stem;
         for block in &self.blocks {
             let after = shape.after(&block.first);
             let input = &now.values()[..shape.size()];
             let inner = inner.at_least(after.size());
-            self.run(&block.first, shape, input, inner, None, threads)?;
+            self.run(&block.first, shape, input, inner, None, (threads, &mut *conv_memory))?;
             let origin = &input[shape.origin()..];
             let residual = match &block.shortcut {
                 None => Image::new(origin, shape.line(), shape.channels),
@@ -228,11 +232,18 @@ impl Network for ResNetPlan {
                     let line = after.bins * after.channels;
                     let from = Image::new(origin, shape.line(), shape.channels);
                     let to = ImageMut::new(values, line, after.channels);
-                    conv.run(ImagePass::new([after.frames, after.bins], from, to), threads)?;
+                    conv.run(ImagePass::new([after.frames, after.bins], from, to), threads, conv_memory)?;
                     Image::new(values, line, after.channels)
                 }
             };
-            self.run(&block.second, after, inner, next.at_least(after.size()), Some(residual), threads)?;
+            self.run(
+                &block.second,
+                after,
+                inner,
+                next.at_least(after.size()),
+                Some(residual),
+                (threads, &mut *conv_memory),
+            )?;
             shape = after;
             (now, next) = (next, now);
         }

@@ -1,9 +1,10 @@
 //! The gradient of a convolution's input: for each remainder of a frame and a bin by the strides a convolution of stride 1 of
 //! the output's gradient, by those taps that meet there.
 
-use super::super::tile::{Segments, Strides, Tiles};
-use super::{Sizes, each_piece, pieces, plain, strip};
-use crate::gemm::pack::Panels;
+use super::super::Conv2dSizes;
+use super::super::product::{Product, Sweep};
+use super::super::tile::{Finish, Strides};
+use super::{Sizes, each_piece, pieces, strip};
 use crate::tier::Tier;
 
 /// Of one axis, the places of the input that leave one remainder: place `stride q + rest` is seen by the outputs `q + first`,
@@ -43,25 +44,26 @@ pub(crate) fn input_slope(tier: Tier, sizes: Sizes, y: &[f32], weight: &[f32], a
     let pairs = pairs.filter(|(time, frequency)| !time.taps.is_empty() && !frequency.taps.is_empty());
     let packed: Vec<_> =
         pairs.map(|(time, frequency)| (time, frequency, packed(tier, sizes, weight, time, frequency))).collect();
-    let bias = vec![0.0; packed.iter().map(|(.., panels)| panels.columns()).max().unwrap_or(0)];
-    let finish = plain();
+    let bias = vec![0.0; packed.iter().map(|(.., (product, _))| product.columns()).max().unwrap_or(0)];
+    let finish = Finish::none();
 
     let line = bins * inputs;
     let columns = bins.div_ceil(stride[1]) + more_bins;
     // Whole strides, so that every piece begins with remainder 0.
-    let lines = stride[0] * pieces(frames.div_ceil(stride[0]), columns * outputs);
+    let together = packed.iter().map(|(.., (product, _))| product.lines_together()).max().unwrap_or(1);
+    let lines = stride[0] * pieces(frames.div_ceil(stride[0]), columns * outputs).next_multiple_of(together);
     let mut out = match added {
         Some(added) if packed.len() < stride[0] * stride[1] => added.to_vec(),
         _ => vec![0.0; batch * frames * line],
     };
-    each_piece(&mut out, frames * line, lines * line, |image, piece, out, buffer| {
+    each_piece(&mut out, frames * line, lines * line, |image, piece, out, [buffer, memory]| {
         let count = out.len() / line;
         let place = image * frames * line + piece * lines * line;
         let image_size = given[0] * given[1] * outputs;
         let image = (&y[image * image_size..][..image_size], [given[0], given[1], outputs]);
         let first = (piece * lines / stride[0]) as isize + top;
         let strip = strip::strip(buffer, image, [first, left], [count.div_ceil(stride[0]) + more_lines, columns], 0);
-        for (time, frequency, panels) in &packed {
+        for (time, frequency, (product, form)) in &packed {
             // How many places leave these remainders.
             let outer = count.saturating_sub(time.rest).div_ceil(stride[0]);
             let inner = bins.saturating_sub(frequency.rest).div_ceil(stride[1]);
@@ -71,44 +73,37 @@ pub(crate) fn input_slope(tier: Tier, sizes: Sizes, y: &[f32], weight: &[f32], a
             let rest = time.rest * line + frequency.rest * inputs;
             let apart = Strides { outer: stride[0] * line, inner: stride[1] * inputs };
             let from = (time.first - top) as usize * strip.line + (frequency.first - left) as usize * outputs;
-            tier.run(Tiles {
-                outer,
-                inner,
+            let sweep = Sweep {
+                frames: outer,
+                bins: inner,
                 input: &strip.values[from..],
                 input_at: Strides { outer: strip.line, inner: outputs },
-                segments: Segments {
-                    count: time.taps.len(),
-                    apart: strip.line,
-                    length: frequency.taps.len() * outputs,
-                },
-                panels,
-                range: 0..panels.count(),
-                bias: &bias[..panels.columns()],
-                added: &[],
+                line: strip.line,
+                bias: &bias[..product.columns()],
                 finish: &finish,
                 residual: added.map(|added| (&added[place + rest..], apart)),
                 out: &mut out[rest..],
                 out_at: apart,
-                columns: inputs,
-                second: None,
-            });
+            };
+            product.run(tier, *form, sweep, memory);
         }
     });
     out
 }
 
-/// The weights of a pair of phases, (I, taps in time, taps in frequency, O).
-fn packed(tier: Tier, sizes: Sizes, weight: &[f32], time: &Phase, frequency: &Phase) -> Panels {
+/// The weights of a pair of phases, (I, taps in time, taps in frequency, O), and of what convolution they are.
+fn packed(tier: Tier, sizes: Sizes, weight: &[f32], time: &Phase, frequency: &Phase) -> (Product, Conv2dSizes) {
     let Sizes { inputs, outputs, kernel: [k, l], .. } = sizes;
-    let depth = time.taps.len() * frequency.taps.len() * outputs;
-    let mut ordered = Vec::with_capacity(inputs * depth);
+    let mut ordered = Vec::with_capacity(inputs * time.taps.len() * frequency.taps.len() * outputs);
     for input in 0..inputs {
         for (&tap, &other) in time.taps.iter().flat_map(|tap| frequency.taps.iter().map(move |other| (tap, other))) {
             let from = &weight[(input * k + tap) * l + other..];
             ordered.extend(from.iter().step_by(inputs * k * l));
         }
     }
-    Panels::fitted(tier, depth, inputs, &ordered)
+    let kernel = [time.taps.len(), frequency.taps.len()];
+    let form = Conv2dSizes { inputs: outputs, outputs: inputs, kernel, stride: [1, 1] };
+    (Product::new(tier, form, &ordered), form)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The gradient of a convolution's weights: for each tap in time the product of the output's gradient with what that tap sees,
-//! the taps in frequency side by side, as they stand in memory.
+//! the taps in frequency side by side, as they stand in memory; or in points of tiles ([`super::point_slope`]).
 
 use rayon::prelude::*;
 
-use super::Sizes;
+use super::super::winograd;
+use super::{Sizes, point_slope};
 use crate::buffer::Buffer;
 use crate::gemm::WIDEST;
 use crate::lanes::{Job, Lanes};
@@ -19,15 +20,18 @@ const TOGETHER: usize = 256;
 /// Sums are taken in f32 over an image, and in f64 over the images; as many parts of the images as there are threads.
 pub(crate) fn weight_slope(tier: Tier, sizes: Sizes, y: &[f32], x: &[f32]) -> Vec<f32> {
     let Sizes { batch, inputs, outputs, kernel: [k, l], given: [frames, _], .. } = sizes;
-    let size = outputs * k * l * inputs;
-    let lines = sizes.lines();
+    let tiled = winograd::pays_for_slopes(sizes.form());
+    let size = outputs * inputs * if tiled { winograd::POINTS } else { k * l };
+    // Whole tiles.
+    let lines = sizes.lines().next_multiple_of(winograd::TILE);
     let strips: Vec<(usize, usize)> =
         (0..batch).flat_map(|image| (0..frames).step_by(lines).map(move |first| (image, first))).collect();
     let share = strips.len().div_ceil(rayon::current_num_threads()).max(1);
     let parts: Vec<Vec<f64>> = strips
         .par_chunks(share)
         .map(|strips| {
-            let (mut total, mut sums, mut buffer) = (vec![0.0; size], vec![0.0; size], Buffer::default());
+            let (mut total, mut sums) = (vec![0.0; size], vec![0.0; size]);
+            let (mut buffer, mut memory) = (Buffer::default(), Buffer::default());
             for of_image in strips.chunk_by(|(a, _), (b, _)| a == b) {
                 sums.fill(0.0);
                 for &(image, first) in of_image {
@@ -35,13 +39,21 @@ pub(crate) fn weight_slope(tier: Tier, sizes: Sizes, y: &[f32], x: &[f32]) -> Ve
                     let seen = &x[image * sizes.image()..][..sizes.image()];
                     let strip = sizes.strip(&mut buffer, seen, first, count, COLUMNS * WIDEST);
                     let y = &y[(image * frames + first) * sizes.line()..][..count * sizes.line()];
-                    tier.run(Products { sizes, x: strip.values, line: strip.line, y, sums: &mut sums });
+                    if tiled {
+                        point_slope::add(tier, sizes, strip, y, &mut sums, &mut memory);
+                    } else {
+                        tier.run(Products { sizes, x: strip.values, line: strip.line, y, sums: &mut sums });
+                    }
                 }
                 total.iter_mut().zip(&sums).for_each(|(total, &sum)| *total += f64::from(sum));
             }
             total
         })
         .collect();
+    if tiled {
+        let sum = |at: usize| parts.iter().map(|part| part[at]).sum();
+        return winograd::weights_of(&(0..size).map(sum).collect::<Vec<f64>>());
+    }
     let mut out = vec![0.0; size];
     let taps = k * l;
     // (O, K, L, I) as (O, I, K, L).
@@ -55,14 +67,14 @@ pub(crate) fn weight_slope(tier: Tier, sizes: Sizes, y: &[f32], x: &[f32]) -> Ve
 }
 
 /// Adds the products of some lines to `sums` (O, K, L I).
-struct Products<'a> {
-    sizes: Sizes,
+pub(super) struct Products<'a> {
+    pub(super) sizes: Sizes,
     /// What the lines see, `line` values from one to the next.
-    x: &'a [f32],
-    line: usize,
+    pub(super) x: &'a [f32],
+    pub(super) line: usize,
     /// (lines, F', O)
-    y: &'a [f32],
-    sums: &'a mut [f32],
+    pub(super) y: &'a [f32],
+    pub(super) sums: &'a mut [f32],
 }
 
 impl Job for Products<'_> {
