@@ -24,6 +24,10 @@ pub(crate) enum Results {
     Suite(bench::suite::Results),
     /// A finished training.
     Training(reproduce::RunResult),
+    /// Figure 1 of Heo et al. 2019.
+    HeoEmbeddings(reproduce::figures::Embeddings),
+    /// Figure 2 of Heo et al. 2019.
+    HeoCentroids(reproduce::figures::Centroids),
 }
 
 /// Where the results of a run of that name are kept.
@@ -55,6 +59,7 @@ pub(crate) fn write_page(root: &Path) -> anyhow::Result<()> {
     files.sort();
     let (mut embedding, mut ecapa, mut suites) = (Vec::new(), Vec::new(), Vec::new());
     let (mut steps, mut runs) = (Vec::new(), Vec::new());
+    let (mut first, mut second) = (None, None);
     for path in files {
         match serde_json::from_str(&read(&path)?).with_context(|| path.display().to_string())? {
             Results::Embedding(results) => embedding.push(results),
@@ -62,11 +67,14 @@ pub(crate) fn write_page(root: &Path) -> anyhow::Result<()> {
             Results::Suite(results) => suites.push(results),
             Results::TrainingSteps(results) => steps.push(results),
             Results::Training(results) => runs.push(results),
+            Results::HeoEmbeddings(results) => first = Some(results),
+            Results::HeoCentroids(results) => second = Some(results),
         }
     }
     let baselines = root.join("docs/baselines.json");
     let baselines = serde_json::from_str(&read(&baselines)?).with_context(|| baselines.display().to_string())?;
     reproduce::page::section(&mut page, &runs, &baselines)?;
+    reproduce::figures::section(&mut page, first.as_ref(), second.as_ref())?;
     for results in &embedding {
         bench::page::section(&mut page, results)?;
     }

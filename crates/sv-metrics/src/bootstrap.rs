@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use crate::random::SplitMix64;
 use crate::{MetricsError, ScoredTrials};
 
 /// Settings of the bootstrap.
@@ -74,7 +75,7 @@ pub fn eer_interval(
     if count < 2 {
         return Err(MetricsError::Speakers { speakers: count });
     }
-    let mut random = SplitMix64(seed);
+    let mut random = SplitMix64::new(seed);
     let mut drawn = vec![0.0; count];
     let mut rates = Vec::new();
     for _ in 0..resamples {
@@ -144,31 +145,6 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
     let position = share * (sorted.len() - 1) as f64;
     let below = sorted[position.floor() as usize];
     below + (sorted[position.ceil() as usize] - below) * position.fract()
-}
-
-/// SplitMix64: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", OOPSLA. Written out here because an interval
-/// must not change with a version of somebody's generator.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// Evenly from 0 to n - 1 (Lemire 2019, "Fast random integer generation in an interval"): the upper half of a product, drawn again
-    /// where the lower half falls into the remainder that would favour some numbers.
-    fn below(&mut self, n: u64) -> u64 {
-        loop {
-            let product = u128::from(self.next()) * u128::from(n);
-            if product as u64 >= n.wrapping_neg() % n {
-                return (product >> 64) as u64;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

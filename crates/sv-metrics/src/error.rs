@@ -191,6 +191,48 @@ pub enum MetricsError {
         /// The value of each.
         value: f64,
     },
+    /// Settings of a t-SNE out of range.
+    #[error("t-SNE with a {setting} of {value}; it must be {need}")]
+    TsneSetting {
+        /// Which setting.
+        setting: &'static str,
+        /// Its value.
+        value: f64,
+        /// What is allowed.
+        need: &'static str,
+    },
+    /// More or fewer points than a t-SNE can lay out.
+    #[error(
+        "t-SNE of {points} points with a perplexity of {perplexity}; it takes more than three times the perplexity and at most {most} points: lower the perplexity, or lay out more or fewer points"
+    )]
+    TsnePoints {
+        /// How many were given.
+        points: usize,
+        /// The perplexity.
+        perplexity: f64,
+        /// The most.
+        most: usize,
+    },
+    /// A point of another size than the first, or without values.
+    #[error("point {point} has {got} values, {need} are needed; all points must come from one model")]
+    PointSize {
+        /// Position of the point, from 0.
+        point: usize,
+        /// How many values it has.
+        got: usize,
+        /// How many the first has; one at least.
+        need: usize,
+    },
+    /// A value of a point is NaN or infinite.
+    #[error("value {index} of point {point} is {value}, not a finite number; the model or its input is broken")]
+    PointNotFinite {
+        /// Position of the point, from 0.
+        point: usize,
+        /// Position of the value in it.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
 }
 
 /// Which of the two embeddings of a comparison.

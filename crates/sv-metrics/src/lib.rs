@@ -8,6 +8,7 @@
 //! rates      rates::{det, rates_at}    -> DetPoint, Rates    FAR and FRR, equal scores as one step
 //! figures    eer::eer, dcf::min_dcf    -> Eer, MinDcf    and actual DCF, Cllr, min Cllr
 //! interval   bootstrap::eer_interval   -> Interval       by resampling speakers
+//! picture    tsne::Tsne::layout        -> Layout         neighbours stay neighbours on a plane
 //! verdict    Threshold::decide         -> Verdict        accept, reject, or undecided without a threshold
 //! ```
 //!
@@ -37,11 +38,13 @@ pub mod dcf;
 pub mod eer;
 mod error;
 pub mod norm;
+mod random;
 pub mod rates;
 pub mod score;
 mod scored;
 mod threshold;
 mod trials;
+pub mod tsne;
 
 pub use error::{MetricsError, Side};
 pub use scored::ScoredTrials;

@@ -93,6 +93,28 @@ pub enum TrainError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// The last step of a run is asked for before it was made.
+    #[error("{}: is at step {step} of {steps}; go on with it (--resume) to its end", .folder.display())]
+    NotFinished {
+        /// The run's folder.
+        folder: PathBuf,
+        /// Steps of its last checkpoint.
+        step: u64,
+        /// Steps of its recipe.
+        steps: u64,
+    },
+    /// A run has no basis for each of its speakers.
+    #[error(
+        "{}: bases of its speakers would be a tensor {need:?}, a row a speaker, and its objective has {}; take a run whose loss has a weight for each speaker", .folder.display(), if .got.is_empty() { "none".to_owned() } else { format!("{:?}, or classes that are no speakers", .got) }
+    )]
+    NoBases {
+        /// The run's folder.
+        folder: PathBuf,
+        /// Shape of the weights there; empty if there are none.
+        got: Vec<usize>,
+        /// Speakers, and D.
+        need: [usize; 2],
+    },
     /// A step was asked for that no checkpoint is of.
     #[error("{}: no checkpoint of step {step}; there are {steps:?}", .folder.display())]
     NoCheckpoint {

@@ -14,6 +14,7 @@ pub mod recipe;
 pub mod report;
 pub mod run_dir;
 pub mod session;
+pub mod speakers;
 mod start;
 mod streams;
 pub mod summary;

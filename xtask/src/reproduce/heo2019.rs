@@ -1,4 +1,5 @@
-//! The tables of Heo et al. 2019 from one command: each row's recipe trained, then the paper's table with our column.
+//! The tables of Heo et al. 2019 from one command: each row's recipe trained, then the paper's table with our column. Its figures are
+//! drawn beside.
 
 use std::path::Path;
 
@@ -6,7 +7,7 @@ use anyhow::bail;
 use speaker_verification::train::data::Manifest;
 use speaker_verification::train::heo2019::{Row, Table};
 
-use super::{Arguments, Run, RunResult, one};
+use super::{Arguments, Run, RunResult, figures, one};
 use crate::results::{self, Results};
 
 /// What the whole of a table is asked for by.
@@ -15,6 +16,9 @@ pub(super) const GROUP: &str = "heo2019";
 pub(super) fn run(root: &Path, arguments: &Arguments, manifest: Option<&Manifest>) -> anyhow::Result<()> {
     if arguments.name.is_some() {
         bail!("--name names the runs of one recipe; a table's are named by their recipes");
+    }
+    if let Some(figure) = arguments.figure {
+        return figures::run(root, arguments, figure, manifest);
     }
     let table = match (arguments.table, arguments.corpus.as_deref()) {
         (Some(2), _) => Table::Two,
@@ -36,7 +40,7 @@ pub(super) fn run(root: &Path, arguments: &Arguments, manifest: Option<&Manifest
 }
 
 /// A row's recipe; on VoxCeleb it is tried on the cleaned lists too, where they are beside the original ones.
-fn run_of(arguments: &Arguments, recipe: &str, table: Table) -> anyhow::Result<Run> {
+pub(super) fn run_of(arguments: &Arguments, recipe: &str, table: Table) -> anyhow::Result<Run> {
     let mut run = Run::of(arguments, recipe)?;
     if let (None, Some(root)) = (arguments.scale, &arguments.root) {
         let there = |list: &&str| root.join("trials").join(format!("{list}.txt")).is_file();

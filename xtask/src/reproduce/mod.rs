@@ -1,5 +1,6 @@
 //! Trainings from one command: without arguments both kinds on synthesised voices, with a corpus the named recipe on it.
 
+pub(crate) mod figures;
 mod heo2019;
 pub(crate) mod page;
 mod published;
@@ -36,6 +37,9 @@ pub(crate) struct Arguments {
     /// Which table of heo2019, 2 or 4 [default: 4 with voxceleb2, else 2]
     #[arg(long)]
     table: Option<u8>,
+    /// Draw a figure of heo2019 instead, 1 or 2, of one seed; what it is drawn of is trained if it is not yet
+    #[arg(long, requires = "root", conflicts_with_all = ["table", "dev_only"], value_parser = clap::value_parser!(u8).range(1..=2))]
+    figure: Option<u8>,
     /// Seeds, one run each
     #[arg(long, value_delimiter = ',', default_value = "1")]
     seeds: Vec<u64>,
@@ -128,6 +132,9 @@ pub(crate) fn run(root: &Path, arguments: &Arguments, build: Option<Duration>) -
     ensure!(!arguments.seeds.is_empty(), "--seeds names none");
     speaker_verification::models::pool::limit(arguments.threads)?;
     match &arguments.recipe {
+        recipe if arguments.figure.is_some() && recipe.as_deref() != Some(heo2019::GROUP) => {
+            anyhow::bail!("--figure: only `{}` has figures", heo2019::GROUP)
+        }
         None => demonstrate(root, arguments, build),
         Some(recipe) => {
             let recipe = &named(recipe, arguments.corpus.as_deref());
@@ -190,6 +197,16 @@ pub(crate) fn read_corpus(name: &str, root: &Path, lists: &[String]) -> anyhow::
     }
 }
 
+/// Where the run of that name is.
+fn folder_of(root: &Path, name: &str) -> PathBuf {
+    root.join("target/reproduce").join(name)
+}
+
+/// Where prepared recordings are kept.
+fn cache_of(root: &Path) -> PathBuf {
+    root.join("target/reproduce/cache")
+}
+
 /// One run on a corpus, kept in `docs/results/`.
 fn one(root: &Path, arguments: &Arguments, run: &Run, seed: u64, manifest: Option<&Manifest>) -> anyhow::Result<()> {
     let mut changes = run.changes.clone();
@@ -200,7 +217,7 @@ fn one(root: &Path, arguments: &Arguments, run: &Run, seed: u64, manifest: Optio
         println!("{name}: docs/results/{name}.json is there; --again trains anew");
         return Ok(());
     }
-    let folder = root.join("target/reproduce").join(&name);
+    let folder = folder_of(root, &name);
     if arguments.again && folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
     }
@@ -211,7 +228,7 @@ fn one(root: &Path, arguments: &Arguments, run: &Run, seed: u64, manifest: Optio
         resume: folder.join("recipe.toml").is_file(),
         run: folder.clone(),
         manifest: manifest.cloned(),
-        cache: Some(root.join("target/reproduce/cache")),
+        cache: Some(cache_of(root)),
         workers: 1,
         device: Device::Cpu,
     };

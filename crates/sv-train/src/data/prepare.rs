@@ -14,7 +14,7 @@ use super::sampler::{Class, Sampler};
 use super::statistics::BandSums;
 use super::store::{Kept, Preparer};
 use super::wave_rows::WaveRows;
-use super::{BandStatistics, Classes, DataConfig, DataError, Entry, Manifest};
+use super::{BandStatistics, Classes, DataConfig, DataError, Entry, Manifest, Recording};
 use crate::TrainError;
 
 /// Recordings in flight at a time: what a budget of memory may be exceeded by.
@@ -206,6 +206,11 @@ impl TrainingData {
     #[must_use]
     pub fn classes(&self) -> &[String] {
         &self.sampler.names
+    }
+
+    /// The recordings that pieces were cut out of, in the manifest's order.
+    pub(crate) fn used(&self) -> impl Iterator<Item = &Recording> {
+        self.recordings.iter().map(|kept| &kept.recording)
     }
 
     /// Mean and deviation of each band over all pieces, before noise and augmentation.

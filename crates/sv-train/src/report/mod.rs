@@ -22,6 +22,7 @@ mod tensorboard;
 
 pub use files::{ReportFiles, write};
 pub use log::{EvaluationLine, EvaluationLog, JsonLines, Line, MetricLine, MetricsLog, read_evaluations, read_metrics};
+pub use plots::{SpeakerOnPlane, Spread, densities, speakers_on_plane};
 pub use summary::{
     Baseline, Corpus, CurvePoint, Histogram, ProgressPoint, ProtocolSummary, PublishedFigure, RunSummary, TrialSummary,
 };

@@ -5,8 +5,8 @@ use std::io;
 use plotters::coord::Shift;
 use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::{
-    Circle, Color, DrawingArea, FontTransform, IntoDrawingArea, IntoFont, PathElement, RGBColor, Rectangle, SVGBackend,
-    ShapeStyle, TextStyle,
+    Circle, Color, DrawingArea, FontTransform, IntoDrawingArea, IntoFont, PathElement, Polygon, RGBColor, Rectangle,
+    SVGBackend, ShapeStyle, TextStyle,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -137,6 +137,27 @@ impl Canvas<'_> {
     pub(super) fn dot(&self, at: (i32, i32), radius: i32, colour: RGBColor) -> Drawn {
         self.area.draw(&Circle::new(at, radius + 1, WHITE.filled()))?;
         self.area.draw(&Circle::new(at, radius, colour.filled()))
+    }
+
+    /// A triangle that points upwards, with a dark rim.
+    pub(super) fn triangle(&self, at: (i32, i32), radius: i32, colour: RGBColor) -> Drawn {
+        let corners = |radius: i32| {
+            let (wide, low) = (radius * 7 / 8, radius / 2);
+            vec![(at.0, at.1 - radius), (at.0 + wide, at.1 + low), (at.0 - wide, at.1 + low)]
+        };
+        self.area.draw(&Polygon::new(corners(radius + 4), WHITE.filled()))?;
+        self.area.draw(&Polygon::new(corners(radius + 2), INK.filled()))?;
+        self.area.draw(&Polygon::new(corners(radius - 1), colour.filled()))
+    }
+
+    /// A cross of two diagonals, with a dark rim.
+    pub(super) fn cross(&self, at: (i32, i32), radius: i32, colour: RGBColor) -> Drawn {
+        for (more, colour, width) in [(2, WHITE, 8), (1, INK, 6), (0, colour, 3)] {
+            let reach = radius + more;
+            self.line(&[(at.0 - reach, at.1 - reach), (at.0 + reach, at.1 + reach)], colour, 1.0, width)?;
+            self.line(&[(at.0 - reach, at.1 + reach), (at.0 + reach, at.1 - reach)], colour, 1.0, width)?;
+        }
+        Ok(())
     }
 }
 

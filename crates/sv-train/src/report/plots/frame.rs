@@ -20,6 +20,9 @@ pub(super) enum Mark {
     PaleLine,
     Dashes,
     Block,
+    Dot,
+    Triangle,
+    Cross,
 }
 
 /// A line of the key.
@@ -77,6 +80,9 @@ impl Heading {
                 Mark::PaleLine => canvas.line(&[from, to], key.colour, 0.35, 2)?,
                 Mark::Dashes => canvas.dashes(from, to, key.colour, 2)?,
                 Mark::Block => canvas.area((x + 4, y - 7), (x + 24, y + 7), key.colour, 0.55)?,
+                Mark::Dot => canvas.dot((x + 16, *y), 4, key.colour)?,
+                Mark::Triangle => canvas.triangle((x + 15, *y), 7, key.colour)?,
+                Mark::Cross => canvas.cross((x + 15, *y), 5, key.colour)?,
             }
             canvas.text(&key.name, (x + 33, *y), TEXT, INK, Anchor::Start)?;
         }

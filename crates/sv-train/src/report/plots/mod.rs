@@ -2,18 +2,22 @@
 //! said in the caption.
 
 mod canvas;
+mod density;
 mod det;
 mod eer;
 mod frame;
 mod histogram;
 mod loss;
+mod plane;
 mod scale;
 mod similarity;
 
+pub use density::{Spread, densities};
 pub(super) use det::{DetSeries, det};
 pub(super) use eer::eer_over_steps;
 pub(super) use histogram::histogram;
 pub(super) use loss::loss;
+pub use plane::{SpeakerOnPlane, speakers_on_plane};
 pub(super) use scale::{grouped, number};
 pub(super) use similarity::similarity;
 
