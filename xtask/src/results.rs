@@ -74,6 +74,7 @@ pub(crate) fn write_page(root: &Path) -> anyhow::Result<()> {
     let baselines = root.join("docs/baselines.json");
     let baselines = serde_json::from_str(&read(&baselines)?).with_context(|| baselines.display().to_string())?;
     reproduce::page::section(&mut page, &runs, &baselines)?;
+    reproduce::tables::section(&mut page, &runs)?;
     reproduce::figures::section(&mut page, first.as_ref(), second.as_ref())?;
     for results in &embedding {
         bench::page::section(&mut page, results)?;

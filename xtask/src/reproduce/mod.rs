@@ -4,6 +4,7 @@ pub(crate) mod figures;
 mod heo2019;
 pub(crate) mod page;
 mod published;
+pub(crate) mod tables;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

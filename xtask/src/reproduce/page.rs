@@ -107,11 +107,16 @@ pub(crate) fn section(page: &mut String, runs: &[RunResult], baselines: &Baselin
             first.recipe_hash.get(..12).unwrap_or(&first.recipe_hash),
             if first.changes.is_empty() { String::new() } else { format!("; changed: {}", first.changes.join(", ")) },
         )?;
+        let tested = runs.iter().any(|run| !run.lists.is_empty());
         let mut head = vec!["test list".to_owned()];
         head.extend(runs.iter().map(|run| format!("seed {}", run.seed)));
         head.extend(baselines.systems().into_iter().map(str::to_owned));
-        row(page, &head)?;
-        row(page, &vec!["---".to_owned(); head.len()])?;
+        if tested {
+            row(page, &head)?;
+            row(page, &vec!["---".to_owned(); head.len()])?;
+        } else {
+            page.push_str("No test list: a run for choosing.\n");
+        }
         let mut lists: Vec<&str> = Vec::new();
         for list in runs.iter().flat_map(|run| &run.lists) {
             if !lists.contains(&list.list.as_str()) {

@@ -67,8 +67,10 @@ impl Job for Scatter<'_> {
                     }
                     *half = seen_points(l, d);
                 }
-                for i in 0..SEEN {
-                    let row = seen_points(l, [half[0][i], half[1][i], half[2][i], half[3][i]]);
+                let [first, second, third, fourth] = &half;
+                let rows = first.iter().zip(second).zip(third).zip(fourth);
+                for (i, (((&a, &b), &c), &d)) in rows.enumerate() {
+                    let row = seen_points(l, [a, b, c, d]);
                     for (j, &value) in row.iter().enumerate() {
                         let at = (i * SEEN + j) * apart + index * channels + channel;
                         // SAFETY: point, tile and channel are in what the assertion found room for.
@@ -114,8 +116,8 @@ impl Job for ScatterSlopes<'_> {
                     }
                     *half = slope_points(l, column);
                 }
-                for i in 0..SEEN {
-                    let row = slope_points(l, [half[0][i], half[1][i]]);
+                for (i, (&a, &b)) in half[0].iter().zip(&half[1]).enumerate() {
+                    let row = slope_points(l, [a, b]);
                     for (j, &value) in row.iter().enumerate() {
                         let at = (i * SEEN + j) * apart + index * channels + channel;
                         // SAFETY: point, tile and channel are in what the assertion found room for.
@@ -166,8 +168,10 @@ impl Job for Gather<'_> {
                 }
                 // SAFETY: the assertion found as many biases as channels.
                 let bias = unsafe { l.load(bias.as_ptr().add(channel)) };
-                for i in 0..TILE {
-                    let row = outputs_of(l, [half[0][i], half[1][i], half[2][i], half[3][i]]);
+                let [first, second, third, fourth] = &half;
+                let rows = first.iter().zip(second).zip(third).zip(fourth);
+                for (i, (((&a, &b), &c), &d)) in rows.enumerate() {
+                    let row = outputs_of(l, [a, b, c, d]);
                     for (j, &value) in row.iter().enumerate() {
                         let (frame, bin) = (frame + i, bin + j);
                         if frame >= tiling.frames || bin >= tiling.bins {
