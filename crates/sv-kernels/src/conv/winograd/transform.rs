@@ -37,6 +37,18 @@ fn slope_points<L: Lanes>(l: L, y: [L::Vector; TILE]) -> [L::Vector; SEEN] {
     [y[0], l.add(y[0], y[1]), l.sub(y[0], y[1]), l.sub(l.splat(0.0), y[1])]
 }
 
+/// Writes a row of a tile's points, `apart` values from one to the next.
+///
+/// # Safety
+/// `points` has room for a vector at each of them, the first of which is at `first`.
+#[inline(always)]
+unsafe fn store_row<L: Lanes>(l: L, row: [L::Vector; SEEN], points: &mut [f32], first: usize, apart: usize) {
+    for (j, &value) in row.iter().enumerate() {
+        // SAFETY: the caller vouches for it.
+        unsafe { l.store(points.as_mut_ptr().add(first + j * apart), value) };
+    }
+}
+
 impl Job for Scatter<'_> {
     type Out = ();
     #[inline(always)]
@@ -71,11 +83,8 @@ impl Job for Scatter<'_> {
                 let rows = first.iter().zip(second).zip(third).zip(fourth);
                 for (i, (((&a, &b), &c), &d)) in rows.enumerate() {
                     let row = seen_points(l, [a, b, c, d]);
-                    for (j, &value) in row.iter().enumerate() {
-                        let at = (i * SEEN + j) * apart + index * channels + channel;
-                        // SAFETY: point, tile and channel are in what the assertion found room for.
-                        unsafe { l.store(points.as_mut_ptr().add(at), value) };
-                    }
+                    // SAFETY: points, tile and channel are in what the assertion found room for.
+                    unsafe { store_row(l, row, points, i * SEEN * apart + index * channels + channel, apart) };
                 }
             }
         }
@@ -118,11 +127,8 @@ impl Job for ScatterSlopes<'_> {
                 }
                 for (i, (&a, &b)) in half[0].iter().zip(&half[1]).enumerate() {
                     let row = slope_points(l, [a, b]);
-                    for (j, &value) in row.iter().enumerate() {
-                        let at = (i * SEEN + j) * apart + index * channels + channel;
-                        // SAFETY: point, tile and channel are in what the assertion found room for.
-                        unsafe { l.store(points.as_mut_ptr().add(at), value) };
-                    }
+                    // SAFETY: points, tile and channel are in what the assertion found room for.
+                    unsafe { store_row(l, row, points, i * SEEN * apart + index * channels + channel, apart) };
                 }
             }
         }
