@@ -7,6 +7,7 @@
 mod image;
 mod pad;
 mod product;
+mod sweep;
 mod tile;
 #[cfg(any(feature = "candle", test))]
 pub(crate) mod train;
@@ -18,8 +19,9 @@ use crate::error::{KernelError, expect_shape};
 use crate::gemm::pack::Panels;
 use crate::lstm::Threads;
 use crate::tier::Tier;
-pub use image::{Conv2d, Conv2dSizes, ConvMemory, Image, ImageMut, ImagePass, clear_borders};
+pub use image::{Conv2d, ConvMemory, Image, ImageMut, ImagePass, clear_borders};
 pub use pad::{Padding, pad};
+pub use sweep::Conv2dSizes;
 pub use tile::Activation;
 use tile::{Finish, Second, Segments, Strides, Tiles};
 

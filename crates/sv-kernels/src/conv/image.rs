@@ -2,26 +2,14 @@
 
 use rayon::prelude::*;
 
-use super::product::{Product, Sweep};
+use super::product::Product;
+use super::sweep::{Conv2dSizes, Sweep};
 use super::tile::{Finish, Strides};
 use super::{ConvWeights, after, check_vectors, parts};
 use crate::buffer::Buffer;
 use crate::error::{KernelError, expect_shape, volume};
 use crate::lstm::Threads;
 use crate::tier::Tier;
-
-/// Sizes of a convolution over time and frequency; pairs are time, then frequency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Conv2dSizes {
-    /// C of the input.
-    pub inputs: usize,
-    /// C of the output.
-    pub outputs: usize,
-    /// Taps along each axis.
-    pub kernel: [usize; 2],
-    /// Steps along each axis from one output to the next.
-    pub stride: [usize; 2],
-}
 
 /// A signal (T, F, C), row-major: `line` values from one frame to the next, `bin` from one bin to the next. Its padding stands
 /// around it in memory ([`clear_borders`]).

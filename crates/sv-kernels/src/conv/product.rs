@@ -1,7 +1,7 @@
 //! The weights of a convolution over time and frequency in the form in which they are multiplied.
 
-use super::image::Conv2dSizes;
-use super::tile::{Finish, Segments, Strides, Tiles};
+use super::sweep::{Conv2dSizes, Sweep};
+use super::tile::{Segments, Tiles};
 use super::winograd::{self, Filters, TILE};
 use crate::buffer::Buffer;
 use crate::gemm::pack::Panels;
@@ -14,24 +14,6 @@ pub(super) enum Product {
     Direct(Panels),
     /// In points of tiles.
     Tiled(Filters),
-}
-
-/// What to run over: `frames` lines of `bins` outputs, the input at the first tap of output (0, 0).
-pub(super) struct Sweep<'a> {
-    pub(super) frames: usize,
-    pub(super) bins: usize,
-    pub(super) input: &'a [f32],
-    /// From what an output sees to what the next frame's and the next bin's see.
-    pub(super) input_at: Strides,
-    /// From one frame of the input to the next.
-    pub(super) line: usize,
-    /// As long as [`Product::columns`].
-    pub(super) bias: &'a [f32],
-    pub(super) finish: &'a Finish,
-    /// Added before the activation.
-    pub(super) residual: Option<(&'a [f32], Strides)>,
-    pub(super) out: &'a mut [f32],
-    pub(super) out_at: Strides,
 }
 
 impl Product {

@@ -7,13 +7,14 @@
 
 mod input_slope;
 mod point_slope;
+mod products;
 mod strip;
 mod weight_slope;
 
 use rayon::prelude::*;
 
-use super::Conv2dSizes;
-use super::product::{Product, Sweep};
+use super::product::Product;
+use super::sweep::{Conv2dSizes, Sweep};
 use super::tile::{Finish, Strides};
 use crate::buffer::Buffer;
 use crate::tier::Tier;

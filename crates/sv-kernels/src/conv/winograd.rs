@@ -5,8 +5,7 @@
 
 mod transform;
 
-use super::image::Conv2dSizes;
-use super::product::Sweep;
+use super::sweep::{Conv2dSizes, Sweep};
 use super::tile::{Finish, Segments, Strides, Tiles};
 use crate::buffer::Buffer;
 use crate::gemm::WIDEST;

@@ -1,8 +1,8 @@
 //! The gradient of a convolution's input: for each remainder of a frame and a bin by the strides a convolution of stride 1 of
 //! the output's gradient, by those taps that meet there.
 
-use super::super::Conv2dSizes;
-use super::super::product::{Product, Sweep};
+use super::super::product::Product;
+use super::super::sweep::{Conv2dSizes, Sweep};
 use super::super::tile::{Finish, Strides};
 use super::{Sizes, each_piece, pieces, strip};
 use crate::tier::Tier;

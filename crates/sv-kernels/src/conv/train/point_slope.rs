@@ -4,8 +4,8 @@
 use super::super::tile::Strides;
 use super::super::winograd::{POINTS, Scatter, ScatterSlopes, Tiling};
 use super::Sizes;
+use super::products::Products;
 use super::strip::Strip;
-use super::weight_slope::Products;
 use crate::buffer::Buffer;
 use crate::tier::Tier;
 
