@@ -101,6 +101,8 @@ fn used() -> (f64, f64) {
 }
 
 fn main() -> Result<()> {
+    // As `sv train` does.
+    sv_models::memory::keep_freed();
     let mut steps: HashMap<String, (Step, f64)> = HashMap::new();
     let mut out = std::io::stdout();
     writeln!(out, "ready")?;

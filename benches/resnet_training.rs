@@ -50,6 +50,8 @@ impl Step {
 }
 
 fn main() -> Result<()> {
+    // As `sv train` does.
+    sv_models::memory::keep_freed();
     let mut steps: HashMap<String, (Step, f64)> = HashMap::new();
     let mut out = std::io::stdout();
     writeln!(out, "ready")?;

@@ -8,6 +8,7 @@ pub mod gemm;
 mod lanes;
 pub mod lstm;
 pub mod math;
+pub mod memory;
 #[cfg(feature = "candle")]
 pub mod ops;
 pub mod pool;

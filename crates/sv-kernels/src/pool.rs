@@ -1,5 +1,5 @@
-//! The worker threads: rayon's global pool, bounded once by the binary. The only state of the process that this crate
-//! touches; the kernels run on whatever pool is current.
+//! The worker threads: rayon's global pool, bounded once by the binary. Beside [`crate::memory`] the only state of the process that
+//! this crate touches; the kernels run on whatever pool is current.
 
 mod attended;
 mod places;

@@ -29,4 +29,4 @@ pub use model_dir::{Description, FORMAT, ModelDir, Source, parse_card};
 pub use pair::BVector;
 pub use plan::Plan;
 /// The worker threads that plans run on: bounded once, by a binary.
-pub use sv_kernels::pool;
+pub use sv_kernels::{memory, pool};

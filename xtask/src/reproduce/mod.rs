@@ -132,6 +132,7 @@ pub(crate) struct ListResult {
 pub(crate) fn run(root: &Path, arguments: &Arguments, build: Option<Duration>) -> anyhow::Result<()> {
     ensure!(!arguments.seeds.is_empty(), "--seeds names none");
     speaker_verification::models::pool::limit(arguments.threads)?;
+    speaker_verification::models::memory::keep_freed();
     match &arguments.recipe {
         recipe if arguments.figure.is_some() && recipe.as_deref() != Some(heo2019::GROUP) => {
             anyhow::bail!("--figure: only `{}` has figures", heo2019::GROUP)

@@ -56,6 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     };
+    speaker_verification::models::memory::keep_freed();
     let manifest = match &arguments.manifest {
         None => None,
         Some(path) => {
