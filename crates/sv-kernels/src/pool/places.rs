@@ -56,3 +56,39 @@ mod other {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::Places;
+    use rustix::thread::sched_getaffinity;
+
+    #[test]
+    fn each_place_is_another_processor_until_there_are_no_more_and_all_are_given_back() {
+        let before = sched_getaffinity(None).unwrap();
+        let threads = before.count() as usize + 2;
+        let (places, barrier) = (Places::default(), std::sync::Barrier::new(threads));
+        let take = || {
+            let place = places.take();
+            let now = sched_getaffinity(None).unwrap();
+            barrier.wait();
+            let taken = place.is_some();
+            drop(place);
+            (taken, now, sched_getaffinity(None).unwrap())
+        };
+        let found: Vec<_> = std::thread::scope(|scope| {
+            let taking: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
+            taking.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let mut seen = Vec::new();
+        for (taken, now, after) in found {
+            assert!(after == before);
+            if taken {
+                assert!(now.count() == 1 && !seen.contains(&now));
+                seen.push(now);
+            } else {
+                assert!(now == before);
+            }
+        }
+        assert_eq!(seen.len() + 2, threads);
+    }
+}
