@@ -317,6 +317,14 @@ fn told(scene: &Scene) -> String {
     )
 }
 
+/// What L_BC did to the mean.
+fn lower(cosines: &[Cosines]) -> &'static str {
+    match cosines {
+        [without, with] if with.mean < without.mean => "lower with it, too",
+        _ => "not lower with it",
+    }
+}
+
 /// The section of `docs/results.md` about the figures.
 pub(crate) fn section(page: &mut String, first: Option<&Embeddings>, second: Option<&Centroids>) -> anyhow::Result<()> {
     if first.is_none() && second.is_none() {
@@ -342,7 +350,8 @@ pub(crate) fn section(page: &mut String, first: Option<&Embeddings>, second: Opt
     if let Some(figure) = second {
         writeln!(
             page,
-            "\n### Figure 2\n\n![Densities of the cosines between mean embeddings, without and with L_BC](images/{CENTROIDS}.svg)\n\nThe paper's Figure 2: cosines of the mean embeddings of every two speakers of the training set, without and with L_BC; the paper finds them lower with it. Here: {} pairs of {}; {} recordings.\n",
+            "\n### Figure 2\n\n![Densities of the cosines between mean embeddings, without and with L_BC](images/{CENTROIDS}.svg)\n\nThe paper's Figure 2: cosines of the mean embeddings of every two speakers of the training set, without and with L_BC; the paper finds them lower with it; here their mean is {}, of one seed: {} pairs of {}; {} recordings.\n",
+            lower(&figure.cosines),
             figure.pairs,
             told(&figure.scene),
             figure.utterances,
