@@ -15,7 +15,8 @@ const PROMPT: Duration = Duration::from_micros(40);
 /// (Linux on few processors that were busy of late) would run the halves of a step one after the other. On Linux each thread
 /// keeps to one processor until the work is done, where there are enough of them.
 ///
-/// On a thread of a pool, whose other threads have tasks of their own, and in a pool of one, `work` is only run.
+/// On a thread of a pool, whose other threads have tasks of their own, in a pool of one, and while another call is attended, `work`
+/// is only run: a thread that waits for steps of one call would else take up all of another, and hold the first up until its end.
 ///
 /// ```
 /// use sv_kernels::pool::attended;
@@ -24,9 +25,11 @@ const PROMPT: Duration = Duration::from_micros(40);
 /// ```
 pub fn attended<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     let others = rayon::current_num_threads() - 1;
-    if others == 0 || rayon::current_thread_index().is_some() {
+    if others == 0 || rayon::current_thread_index().is_some() || ATTENDED.swap(true, Ordering::Acquire) {
         return work();
     }
+    // Also when `work` panics.
+    let _next = Next;
     let call = Call::default();
     rayon::scope(|scope| {
         // Also when `work` panics: the scope waits for the others.
@@ -38,6 +41,18 @@ pub fn attended<R: Send>(work: impl FnOnce() -> R + Send) -> R {
         call.wait_for(others);
         work()
     })
+}
+
+/// Whether the threads of the global pool, which is where calls from outside run, attend one already.
+static ATTENDED: AtomicBool = AtomicBool::new(false);
+
+/// Lets the next call be attended.
+struct Next;
+
+impl Drop for Next {
+    fn drop(&mut self) {
+        ATTENDED.store(false, Ordering::Release);
+    }
 }
 
 /// What the threads of a call tell each other.
