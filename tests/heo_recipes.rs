@@ -108,7 +108,8 @@ fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Trains without a stop and with one after the first step, scores the trials, and compares what both left.
+/// Trains without a stop and with one after the first step, scores the trials, and compares what both left. The first run's
+/// folder goes before the second begins: three states of the large network are a gigabyte.
 fn runs(name: &str) {
     let (recipe, manifest) = (small(name, &[]), manifest());
     let whole = tempfile::tempdir().unwrap();
@@ -123,6 +124,9 @@ fn runs(name: &str) {
         assert!((0.0..=1.0).contains(&list.eer.rate));
     }
     assert_eq!(judgement.without_back_end.len(), if recipe.back_end.is_some() { judgement.lists.len() } else { 0 });
+    let (unbroken, its_back_end) = (outcome(whole.path(), 2), content(&folder_of(&finished.run)));
+    assert_eq!(its_back_end.is_empty(), recipe.back_end.is_none(), "{name}");
+    drop(whole);
 
     let stopped = tempfile::tempdir().unwrap();
     let begun = trained(&asked(&recipe, &manifest, stopped.path()), End::Stop(1)).unwrap();
@@ -130,10 +134,8 @@ fn runs(name: &str) {
     assert!(content(&folder_of(&begun.run)).is_empty(), "nothing is trained on an encoder that is not finished");
     let resumed = Request { resume: true, ..asked(&recipe, &manifest, stopped.path()) };
     assert_eq!(trained(&resumed, End::Never).unwrap().step, 2);
-    assert_eq!(outcome(stopped.path(), 2), outcome(whole.path(), 2), "{name}");
-    let (there, here) = (content(&folder_of(&finished.run)), content(&folder_of(&begun.run)));
-    assert_eq!(there, here, "{name}");
-    assert_eq!(there.is_empty(), recipe.back_end.is_none(), "{name}");
+    assert!(outcome(stopped.path(), 2) == unbroken, "{name}");
+    assert!(content(&folder_of(&begun.run)) == its_back_end, "{name}");
 }
 
 #[test]
