@@ -87,6 +87,8 @@ fn by_definition(scene: &Scene) -> (f64, f64) {
 }
 
 fn losses(criterion: &mut Criterion) {
+    // As trainings have it.
+    sv_kernels::memory::keep_freed();
     let small = Scene::new(&both(), 1_251);
     let (hard_value, between_value) = by_definition(&small);
     let (got, expected) = (small.step(), hard_value + between_value);

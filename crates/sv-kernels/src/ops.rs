@@ -7,6 +7,7 @@
 
 mod batch_norm;
 mod blocks;
+mod chosen;
 mod conv1d;
 mod conv2d;
 mod lstm;
@@ -25,6 +26,7 @@ pub use blocks::{
     Activation, AttentivePooling, Norm, SeRes2Net, Squeeze, Tdnn, Untouched, attentive_pooling, res2net_block,
     se_res2net, se_scale, tdnn,
 };
+pub use chosen::chosen_products;
 pub use conv1d::{Conv1d, Padding, conv1d};
 pub use conv2d::{Conv2d, conv2d};
 pub use lstm::{LstmLayer, LstmOutputs, lstm, lstm_last};

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{DType, Tensor};
 use sv_kernels::ops;
 
 use crate::{Labels, LossError};
@@ -15,17 +15,15 @@ pub(super) fn of_unit(
     labels: &Labels,
     negatives: usize,
 ) -> Result<Tensor, LossError> {
-    let (rows, device) = (labels.rows(), embeddings.device());
     // All cosines are needed to choose, but only the chosen ones carry a gradient: those are taken again from their bases, so
     // that the backward pass costs B H D, not B S D.
     let cosines = ops::linear(&embeddings.detach(), &bases.detach(), None)?;
     let chosen = hardest(&cosines, labels, negatives)?;
-    let cosine = |classes: &Tensor, count: usize| -> candle_core::Result<Tensor> {
-        let bases = bases.index_select(classes, 0)?.reshape((rows, count, ()))?;
-        bases.broadcast_mul(&embeddings.unsqueeze(1)?)?.sum(D::Minus1)
-    };
-    let own = cosine(&Tensor::from_slice(labels.speakers(), rows, device)?, 1)?;
-    let others = cosine(&Tensor::from_slice(&chosen, chosen.len(), device)?, negatives)?;
+    let own_first = labels.speakers().iter().zip(chosen.chunks(negatives));
+    let places: Vec<u32> =
+        own_first.flat_map(|(&own, others)| std::iter::once(own).chain(others.iter().copied())).collect();
+    let cosines = ops::chosen_products(embeddings, bases, &places)?;
+    let (own, others) = (cosines.narrow(1, 0, 1)?, cosines.narrow(1, 1, negatives)?);
     // The exponent is in [-2, 2].
     Ok((others.broadcast_sub(&own)?.exp()? + 1.0)?.log()?.sum_all()?)
 }
