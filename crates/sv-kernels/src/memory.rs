@@ -7,7 +7,7 @@ const IN_LARGE_PAGES: usize = 3 << 29;
 /// Has the C library keep what is freed for the next allocation, up to 2 GiB, instead of giving it back to the system: a training
 /// frees and asks for the same hundreds of MiB at every step, and pages that come anew from the system are cleared first, which was
 /// a tenth of a step. The first 1.5 GiB are in pages of 2 MiB where the system gives them on request, so that kernels which stream
-/// through activations meet a page's end rarely: another 4 to 10 % of a step.
+/// through activations meet a page's end rarely: another twentieth.
 ///
 /// For a binary, once, before it allocates much; it holds for the whole process. Whether the C library has such a setting: glibc
 /// has.
