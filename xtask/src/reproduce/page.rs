@@ -79,6 +79,16 @@ impl Baselines {
     }
 }
 
+/// How many threads the runs had, said once if all had as many.
+fn threads(runs: &[&RunResult]) -> String {
+    let mut counts: Vec<String> = runs.iter().map(|run| run.threads.to_string()).collect();
+    if runs.iter().all(|run| run.threads == runs[0].threads) {
+        counts.truncate(1);
+    }
+    let counts = counts.join(", ");
+    if counts == "1" { "1 thread".to_owned() } else { format!("{counts} threads") }
+}
+
 /// The section of `docs/results.md` about trainings: a table a recipe, a row a list, seeds and baselines side by side.
 pub(crate) fn section(page: &mut String, runs: &[RunResult], baselines: &Baselines) -> anyhow::Result<()> {
     if runs.is_empty() {
@@ -97,12 +107,12 @@ pub(crate) fn section(page: &mut String, runs: &[RunResult], baselines: &Baselin
         writeln!(page, "\n### {name}\n\n{}", first.about)?;
         writeln!(
             page,
-            "\nCorpus: {}{}. {} steps; {} minutes with {} threads ({}). Recipe hash {} (seed 1 where there is one){}.\n",
+            "\nCorpus: {}{}. {} steps; {} minutes with {} ({}). Recipe hash {} (seed 1 where there is one){}.\n",
             first.corpus,
             if first.synthetic { " (synthetic voices)" } else { "" },
             first.steps,
             runs.iter().map(|run| format!("{:.1}", run.minutes)).collect::<Vec<_>>().join(", "),
-            first.threads,
+            threads(&runs),
             first.machine,
             first.recipe_hash.get(..12).unwrap_or(&first.recipe_hash),
             if first.changes.is_empty() { String::new() } else { format!("; changed: {}", first.changes.join(", ")) },
