@@ -11,7 +11,7 @@ use sv_audio::frontend::FeatureExtractor;
 use sv_audio::synth::{Corpus, Speaker};
 use sv_models::ModelDir;
 use sv_train::data::{DataError, Entry, Manifest, Recording, synthetic};
-use sv_train::evaluate::{TrialSet, ge2e_protocol};
+use sv_train::evaluate::{TrialList, ge2e_protocol};
 use sv_train::session::{Request, judge};
 use sv_train::{RunDir, TrainError, summary};
 use tempfile::TempDir;
@@ -321,18 +321,18 @@ fn all_pairs_are_all_pairs_once() {
     // 4 + 1 recordings: 10 pairs, of which 6 within the first voice.
     let mut manifest = synthetic(Corpus::TextDependent, 1, 0..1, 4, "x");
     manifest.entries.extend(synthetic(Corpus::TextDependent, 1, 1..2, 1, "x").entries);
-    let set = TrialSet::all_pairs("pairs", &manifest, &extractor, windows).unwrap();
+    let set = TrialList::all_pairs("pairs", &manifest).read(&extractor, windows).unwrap();
     let result = set.evaluate(&plan).unwrap();
     assert_eq!((result.scored.trials(), result.scored.targets()), (10, 6));
     assert_eq!(set.eer(&plan).unwrap(), result.eer);
     assert_eq!(set.threshold(&plan).unwrap(), result.threshold().unwrap());
     // Interleaved or not, a speaker is one.
     manifest.entries.swap(1, 4);
-    let result = TrialSet::all_pairs("pairs", &manifest, &extractor, windows).unwrap().evaluate(&plan).unwrap();
+    let result = TrialList::all_pairs("pairs", &manifest).read(&extractor, windows).unwrap().evaluate(&plan).unwrap();
     assert_eq!((result.scored.trials(), result.scored.targets()), (10, 6));
     // Targets only: there is nothing to rate.
     let one = synthetic(Corpus::TextDependent, 1, 0..1, 3, "x");
-    let set = TrialSet::all_pairs("one", &one, &extractor, windows).unwrap();
+    let set = TrialList::all_pairs("one", &one).read(&extractor, windows).unwrap();
     assert!(matches!(set.evaluate(&plan), Err(TrainError::Metrics(_))));
 
     // A recording that is not there is an error that names it, in a list of pairs and in the enrol/verify test.
@@ -342,7 +342,7 @@ fn all_pairs_are_all_pairs_once() {
         assert!(matches!(&error, TrainError::Recording { name, .. } if name == "s1-1.wav"), "{error}");
         assert!(error.to_string().contains("s1-1.wav"), "{error}");
     };
-    missing(TrialSet::all_pairs("files", &files, &extractor, windows).unwrap_err());
+    missing(TrialList::all_pairs("files", &files).read(&extractor, windows).unwrap_err());
     missing(ge2e_protocol(&plan, &files, &extractor, windows, 2, 1, 1).unwrap_err());
     for (speakers, utterances) in [(3, 1), (1, 1), (2, 2), (2, 0), (2, usize::MAX), (usize::MAX, 1)] {
         let refused = ge2e_protocol(&plan, &files, &extractor, windows, speakers, utterances, 1);

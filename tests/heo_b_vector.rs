@@ -99,6 +99,49 @@ fn the_trained_form_has_the_references_loss_and_gradients() {
 }
 
 #[test]
+fn gradients_are_finite_differences() {
+    let device = Device::Cpu;
+    for difference in [Difference::Signed, Difference::Absolute] {
+        let config = BVectorConfig { embedding: 3, hidden: vec![5, 4], slope: 0.3, difference };
+        let mut place = 0.0_f64;
+        let mut next = || {
+            place += 1.0;
+            (1.7 * place).sin()
+        };
+        let draw = |(name, shape): (String, Vec<usize>)| {
+            let values = (0..shape.iter().product()).map(|_| next() as f32).collect();
+            (name, Weight { shape, values })
+        };
+        let weights = config.tensors().into_iter().map(draw).collect();
+        let network = BVectorNetwork::new(&config, weights, DType::F64, &device).expect("a network");
+        let row = |salt: f64| {
+            let values: Vec<f64> = (0..6).map(|place| (salt + f64::from(place)).cos()).collect();
+            Var::from_vec(values, (2, 3), &device).expect("rows")
+        };
+        let (first, second) = (row(0.3), row(1.9));
+        let same = Tensor::new(&[1.0_f64, 0.0], &device).expect("labels");
+        let loss =
+            || BVectorNetwork::cross_entropy(&network.logits(&first, &second).expect("logits"), &same).expect("a loss");
+        let gradients = loss().backward().expect("gradients");
+        for var in network.variables().values().chain([&first, &second]) {
+            let exact = flat(gradients.get(var).expect("a gradient"));
+            let start = flat(var);
+            for place in 0..start.len() {
+                let at = |step: f64| {
+                    let mut moved = start.clone();
+                    moved[place] += step;
+                    var.set(&Tensor::from_vec(moved, var.shape(), &device).expect("values")).expect("set");
+                    flat(&loss())[0]
+                };
+                let quotient = (at(1e-6) - at(-1e-6)) / 2e-6;
+                at(0.0);
+                assert!((quotient - exact[place]).abs() <= 1e-6 * (1.0 + quotient.abs()), "{difference:?} {quotient}");
+            }
+        }
+    }
+}
+
+#[test]
 fn one_embedding_twice_has_a_gradient_that_is_a_number_in_both_forms() {
     let Some(dir) = reference_dir() else { return };
     let file = Tensors::read(&dir.join("b_vector.safetensors"));

@@ -142,6 +142,48 @@ fn layers_have_the_shapes_of_the_papers_tables_and_as_many_parameters() {
     }
 }
 
+/// What the layers of both networks give at the paper's width: as many values as the paper's tables say.
+#[test]
+fn layers_at_full_width_give_what_the_papers_tables_say() {
+    let Some(folder) = reference_dir() else { return };
+    let text = std::fs::read_to_string(folder.join("heo_shapes.json")).unwrap();
+    let shapes: serde_json::Value = serde_json::from_str(&text).unwrap();
+    // An odd length for both, and for the smaller network an even one too: the plain definition takes its time.
+    for (key, config, lengths) in
+        [("table1", ResNetConfig::heo_table1(), &[300, 301][..]), ("table3", ResNetConfig::heo_table3(), &[301])]
+    {
+        let encoder = EncoderConfig::ResNet(config.clone());
+        let one = |shape: Vec<usize>| Weight { values: vec![0.01; shape.iter().product()], shape };
+        let tensors = config.tensors().into_iter().map(|(name, shape)| (name, one(shape))).collect();
+        let weights = Weights::new("all alike", &encoder, tensors).unwrap();
+        for &length in lengths {
+            let features = Array2::from_elem((length, config.bins), 0.5_f32);
+            let mut given: BTreeMap<String, usize> = BTreeMap::new();
+            let mut tap = |name: &str, values: &[f64]| {
+                given.insert(name.to_owned(), values.len());
+            };
+            let embedding = reference::embed_with(&encoder, &weights, features.view(), &mut tap).unwrap();
+            given.insert("dense".to_owned(), embedding.len());
+            let layers = shapes[key]["layers"].as_object().unwrap();
+            assert_eq!(layers.len(), if key == "table1" { 6 } else { 7 });
+            for (layer, of_length) in layers {
+                let expected: u64 = of_length[format!("l={length}")]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|size| size.as_u64().unwrap())
+                    .product();
+                let ours = match layer.strip_prefix("res") {
+                    Some(stage) => format!("stages.{}", stage.parse::<usize>().unwrap() - 1),
+                    None if layer == "conv1" => "stem".to_owned(),
+                    None => layer.clone(),
+                };
+                assert_eq!(given[&ours] as u64, expected, "{key} {layer} of {length} frames");
+            }
+        }
+    }
+}
+
 /// The same by the layers themselves: the plain definition shows what each gives, at a quarter of the channels.
 #[test]
 fn the_plain_definition_has_the_layers_of_the_reference() {

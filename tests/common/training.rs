@@ -64,6 +64,8 @@ pub enum End {
     Stop(u64),
     /// This step fails in the watcher: what was saved before is all there is.
     Fail(u64),
+    /// This step of the back end fails so.
+    FailBehind(u64),
 }
 
 /// A watcher that ends a training, and remembers the steps that were saved.
@@ -87,7 +89,7 @@ impl Observer for Ender {
     fn step(&mut self, line: &MetricLine) -> Result<(), TrainError> {
         self.at = line.step;
         if self.end == End::Fail(line.step) {
-            return Err(TrainError::NoManifest { recipe: "the watcher's own error".to_owned() });
+            return Err(failure());
         }
         Ok(())
     }
@@ -101,7 +103,16 @@ impl Observer for Ender {
     }
 }
 
-impl Watcher for Ender {}
+impl Watcher for Ender {
+    fn back_end_step(&mut self, step: u64, _: f64) -> Result<(), TrainError> {
+        if self.end == End::FailBehind(step) { Err(failure()) } else { Ok(()) }
+    }
+}
+
+/// What no training fails by of itself.
+fn failure() -> TrainError {
+    TrainError::NoManifest { recipe: "the watcher's own error".to_owned() }
+}
 
 /// Trains as requested.
 ///

@@ -31,7 +31,9 @@ fn origin(name: &str) -> Option<&'static str> {
         "vctk" => {
             Some("VCTK 0.92, https://doi.org/10.7488/ds/2645, CC BY 4.0; noisy twin: https://doi.org/10.7488/ds/2117")
         }
-        "voxceleb" => Some("VoxCeleb 1 and 2, https://www.robots.ox.ac.uk/~vgg/data/voxceleb/, CC BY 4.0 on request"),
+        "voxceleb" | "voxceleb1" | "voxceleb2" => {
+            Some("VoxCeleb 1 and 2, https://www.robots.ox.ac.uk/~vgg/data/voxceleb/, CC BY 4.0 on request")
+        }
         _ => None,
     }
 }
@@ -66,4 +68,58 @@ fn write(path: &Path, manifest: &Manifest) -> anyhow::Result<()> {
         }
     }
     std::fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A tree of both corpora, two speakers of each, of whom the list Vox1-O names one.
+    fn tree() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (folder, ending) in
+            [("wav/id10001", "wav"), ("wav/id10270", "wav"), ("aac/id00012", "m4a"), ("aac/id00013", "m4a")]
+        {
+            let video = root.path().join(folder).join("video");
+            fs::create_dir_all(&video).unwrap();
+            fs::write(video.join(format!("00001.{ending}")), "").unwrap();
+        }
+        fs::create_dir(root.path().join("trials")).unwrap();
+        fs::write(root.path().join("trials/veri_test.txt"), "1 id10270/video/00001.wav id10270/video/00001.wav\n")
+            .unwrap();
+        root
+    }
+
+    fn listed(name: &str, root: &Path) -> anyhow::Result<Vec<[String; 2]>> {
+        let out = root.join("manifest.tsv");
+        run(&Arguments { name: name.to_owned(), root: root.to_owned(), from: None, out: out.clone() })?;
+        let manifest = Manifest::read(&out, root)?;
+        Ok(manifest.entries.into_iter().map(|entry| [entry.speaker, entry.split]).collect())
+    }
+
+    #[test]
+    fn each_corpus_of_voxceleb_is_listed_by_its_name() {
+        let root = tree();
+        let rows = |expected: &[[&str; 2]]| expected.iter().map(|row| row.map(str::to_owned)).collect::<Vec<_>>();
+        let one = [["id10001", "train"], ["id10270", "test"]];
+        let two = [["id00012", "train"], ["id00013", "train"]];
+        assert_eq!(listed("voxceleb1", root.path()).unwrap(), rows(&one));
+        assert_eq!(listed("voxceleb2", root.path()).unwrap(), rows(&two));
+        assert_eq!(listed("voxceleb", root.path()).unwrap(), rows(&[one, two].concat()));
+    }
+
+    #[test]
+    fn what_is_not_there_is_said_with_where_to_get_it() {
+        let root = tree();
+        let error = format!("{:#}", listed("timit", root.path()).unwrap_err());
+        assert!(error.contains("timit") && error.contains("vctk, voxceleb"), "{error}");
+        fs::remove_dir_all(root.path().join("trials")).unwrap();
+        let error = format!("{:#}", listed("voxceleb1", root.path()).unwrap_err());
+        assert!(error.contains("veri_test.txt") && error.contains("voxceleb-trials"), "{error}");
+        fs::remove_dir_all(root.path().join("aac")).unwrap();
+        let error = format!("{:#}", listed("voxceleb2", root.path()).unwrap_err());
+        assert!(error.contains("robots.ox.ac.uk") && error.contains("idNNNNN"), "{error}");
+    }
 }

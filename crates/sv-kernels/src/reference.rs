@@ -3,11 +3,13 @@
 
 mod backward;
 mod conv;
+mod norm;
 
 use crate::error::{KernelError, expect_shape};
 use crate::lstm::{LayerWeights, check_chain};
 pub use backward::lstm_backward;
 pub use conv::{conv1d, conv2d};
+pub use norm::{NormAdded, batch_norm_add_leaky_relu};
 
 /// A floating-point number that the definitions run on: f32 or f64.
 pub trait Real:

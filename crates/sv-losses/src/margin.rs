@@ -270,6 +270,70 @@ mod tests {
         assert!(matches!(loss.set_margin(2.0), Err(LossError::InvalidOption { option: "margin", .. })));
     }
 
+    fn additive(options: &AmSoftmaxOptions, classes: usize) -> Result<MarginSoftmax, LossError> {
+        let mut uniform = sine_wave();
+        let (dtype, device) = (DType::F64, Device::Cpu);
+        MarginSoftmax::additive(
+            options,
+            &mut Setting { dimension: 3, classes, dtype, device: &device, uniform: &mut uniform },
+        )
+    }
+
+    #[test]
+    fn gradients_are_finite_differences() {
+        let labels = Labels::new(vec![2, 0, 2]);
+        let values = vec![0.9, -0.4, 0.3, -1.1, 0.2, 0.8, 0.5, 0.6, -0.7];
+        let heo = AmSoftmaxOptions { margin: 0.35, scale: 5.0, reduction: Reduction::Sum };
+        for loss in [
+            additive(&heo, 4).unwrap(),
+            additive(&AmSoftmaxOptions::default(), 4).unwrap(),
+            build(&AamSoftmaxOptions::default(), DType::F64).unwrap(),
+        ] {
+            let embeddings = Var::from_vec(values.clone(), (3, 3), &Device::Cpu).unwrap();
+            let value = || loss.loss(&embeddings, &labels).unwrap().to_scalar::<f64>().unwrap();
+            let gradients = loss.loss(&embeddings, &labels).unwrap().backward().unwrap();
+            for var in [&embeddings, &loss.weight] {
+                let exact: Vec<f64> = gradients.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+                let start: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
+                for place in 0..start.len() {
+                    let at = |step: f64| {
+                        let mut moved = start.clone();
+                        moved[place] += step;
+                        var.set(&Tensor::from_vec(moved, var.shape(), &Device::Cpu).unwrap()).unwrap();
+                        value()
+                    };
+                    let quotient = (at(1e-5) - at(-1e-5)) / 2e-5;
+                    at(0.0);
+                    assert!((quotient - exact[place]).abs() <= 1e-6 * (1.0 + quotient.abs()), "{quotient} {exact:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_embedding_of_zeros_has_cosine_0_with_all_and_gets_no_gradient() {
+        let heo = AmSoftmaxOptions { margin: 0.35, scale: 5.0, reduction: Reduction::Sum };
+        let loss = additive(&heo, 4).unwrap();
+        let zeros = Var::zeros((1, 3), DType::F64, &Device::Cpu).unwrap();
+        let value = loss.loss(&zeros, &Labels::new(vec![1])).unwrap();
+        // Cosines of 0, the own one less the margin: ln(3 + e^-1.75) + 1.75.
+        let expected = (3.0 + (-1.75_f64).exp()).ln() + 1.75;
+        assert!((value.to_scalar::<f64>().unwrap() - expected).abs() < 1e-12);
+        let gradients = value.backward().unwrap();
+        for var in [&zeros, &loss.weight] {
+            let gradient: Vec<f64> = gradients.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            assert!(gradient.iter().all(|&value| value == 0.0), "{gradient:?}");
+        }
+    }
+
+    #[test]
+    fn one_speaker_is_nobody_to_be_told_from() {
+        for classes in [0, 1] {
+            let refused = additive(&AmSoftmaxOptions::default(), classes).unwrap_err();
+            assert!(matches!(refused, LossError::Sizes { classes: got, .. } if got == classes), "{refused}");
+        }
+    }
+
     #[test]
     fn options_classes_and_shapes_out_of_range_are_refused() {
         for options in [

@@ -13,6 +13,8 @@ mod b_vector;
 mod config;
 mod frozen;
 mod metric;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +22,7 @@ use sv_audio::frontend::FeatureExtractor;
 use sv_models::{BVector, ModelDir, Plan};
 
 use crate::data::Manifest;
-use crate::evaluate::{Scorer, TrialResult, TrialSet};
+use crate::evaluate::Scorer;
 use crate::session::Watcher;
 use crate::{Recipe, RunDir, TrainError};
 pub use config::{BVectorTraining, BackEndConfig, FrozenTraining, MetricTraining};
@@ -47,7 +49,7 @@ pub fn folder_of(run: &RunDir) -> PathBuf {
 }
 
 impl BackEnd {
-    /// Trains what the recipe asks for on the model of the run's last step, unless it is there: true if the watcher stopped it,
+    /// Trains what the recipe asks for on the model of the run's last step, unless it is there: false if the watcher stopped it,
     /// and nothing was written.
     ///
     /// # Errors
@@ -59,22 +61,22 @@ impl BackEnd {
         extractor: &FeatureExtractor,
         watcher: &mut W,
     ) -> Result<bool, TrainError> {
-        let Some(config) = &recipe.back_end else { return Ok(false) };
+        let Some(config) = &recipe.back_end else { return Ok(true) };
         let folder = folder_of(run);
         let model = ModelDir::load(&run.model_at(recipe.steps))?;
         if Self::load(run, recipe).is_ok() {
-            return Ok(false);
+            return Ok(true);
         }
         let path = folder.join(EMBEDDINGS);
         let frozen = Frozen::find(&path, &model, recipe, config, train, extractor, watcher)?;
         match config {
             BackEndConfig::BVector(training) => {
                 let made = b_vector::train(training, &frozen, model.fingerprint(), recipe.seed, watcher)?;
-                made.map_or(Ok(true), |made| Ok(made.save(&folder.join(B_VECTOR)).map(|()| false)?))
+                made.map_or(Ok(false), |made| Ok(made.save(&folder.join(B_VECTOR)).map(|()| true)?))
             }
             BackEndConfig::Metric(training) => {
                 let made = metric::train(training, &frozen, &model, recipe, watcher)?;
-                made.map_or(Ok(true), |made| Ok(made.save(&folder.join(MODEL)).map(|()| false)?))
+                made.map_or(Ok(false), |made| Ok(made.save(&folder.join(MODEL)).map(|()| true)?))
             }
         }
     }
@@ -101,14 +103,23 @@ impl BackEnd {
         }
     }
 
-    /// Scores a list by it; `plan`: the encoder of the last step.
+    /// What makes a score of two embeddings: the run's own, or those of [`Self::plan`] where there is one.
+    #[must_use]
+    pub fn scorer(&self) -> Scorer<'_> {
+        match self {
+            Self::BVector(network) => Scorer::BVector(network),
+            Self::Metric(_) => Scorer::Cosine,
+        }
+    }
+
+    /// What embeds in place of the run's encoder, if anything does.
     ///
     /// # Errors
-    /// As [`TrialSet::evaluate`].
-    pub fn evaluate(&self, list: &TrialSet, plan: &Plan) -> Result<TrialResult, TrainError> {
+    /// [`TrainError::Model`] if its weights are not its encoder's.
+    pub fn plan(&self) -> Result<Option<Plan>, TrainError> {
         match self {
-            Self::BVector(network) => list.evaluate_by(plan, Scorer::BVector(network)),
-            Self::Metric(model) => list.evaluate(&Plan::new(&model.description().encoder, model.weights())?),
+            Self::BVector(_) => Ok(None),
+            Self::Metric(model) => Ok(Some(Plan::new(&model.description().encoder, model.weights())?)),
         }
     }
 }

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use sv_audio::frontend::FeatureExtractor;
 use sv_audio::synth::Corpus;
-use sv_audio::windows::Windows;
 
 use crate::data::{Manifest, Selection, synthetic, trial_list};
-use crate::evaluate::TrialSet;
+use crate::evaluate::{TrialList, TrialSet};
 use crate::recipe::CorpusConfig;
 use crate::{Purpose, Recipe, Stream, TrainError};
 
@@ -31,20 +30,20 @@ impl TrainingCorpus {
     /// Finds what `recipe` asks for. `manifest` is needed where its corpus is one.
     ///
     /// # Errors
-    /// [`TrainError::NoManifest`] if the recipe needs one; those of selecting from it and of reading the dev lists.
+    /// [`TrainError::NoManifest`] if the recipe needs one; those of selecting from it, of reading the dev lists, and of finding what
+    /// the test lists name.
     pub fn find(
         recipe: &Recipe,
         manifest: Option<&Manifest>,
         extractor: &FeatureExtractor,
     ) -> Result<Self, TrainError> {
-        let windows = &recipe.evaluation.windows;
         match (&recipe.corpus, manifest) {
             (CorpusConfig::Synthetic { text, seed, speakers, utterances, dev_speakers }, None) => {
                 let corpus = Corpus::from(*text);
                 let train = synthetic(corpus, *seed, 0..*speakers, *utterances, "train");
                 let dev = FIRST_DEV_SPEAKER..FIRST_DEV_SPEAKER + *dev_speakers;
                 let dev = synthetic(corpus, *seed, dev, DEV_UTTERANCES, "dev");
-                let dev = TrialSet::all_pairs("synthetic-dev", &dev, extractor, windows)?;
+                let dev = TrialList::all_pairs("synthetic-dev", &dev).read(extractor, &recipe.evaluation.windows)?;
                 let name = format!("synthesised voices (generator version {})", sv_audio::synth::GENERATOR_VERSION);
                 Ok(Self { train, dev: vec![dev], name, synthetic: true })
             }
@@ -70,7 +69,12 @@ impl TrainingCorpus {
         extractor: &FeatureExtractor,
     ) -> Result<Self, TrainError> {
         let train = manifest.select(selection)?;
-        let dev = lists(&recipe.evaluation.dev, manifest, "dev", extractor, &recipe.evaluation.windows)?;
+        // A list that cannot be scored is found out before days of training, not after them.
+        lists(&recipe.evaluation.test, manifest, "test")?;
+        let dev = lists(&recipe.evaluation.dev, manifest, "dev")?
+            .into_iter()
+            .map(|list| list.read(extractor, &recipe.evaluation.windows))
+            .collect::<Result<_, _>>()?;
         let mut names: Vec<&str> = train.entries.iter().map(|entry| entry.corpus.as_str()).collect();
         names.sort_unstable();
         names.dedup();
@@ -97,23 +101,17 @@ fn hold_out(manifest: &mut Manifest, share: f64, seed: u64) {
 /// has that split: VCTK comes without lists.
 ///
 /// # Errors
-/// Those of reading lists and recordings.
-pub(crate) fn lists(
-    names: &[String],
-    manifest: &Manifest,
-    split: &str,
-    extractor: &FeatureExtractor,
-    windows: &Windows,
-) -> Result<Vec<TrialSet>, TrainError> {
+/// Those of [`TrialList::named`].
+pub(crate) fn lists(names: &[String], manifest: &Manifest, split: &str) -> Result<Vec<TrialList>, TrainError> {
     let any = || names.iter().any(|name| trial_list(&manifest.root, name).is_some());
     if names.is_empty() || manifest.root.join("trials").is_dir() || any() {
-        return names.iter().map(|name| TrialSet::named(name, &manifest.root, extractor, windows)).collect();
+        return names.iter().map(|name| TrialList::named(name, &manifest.root)).collect();
     }
     let held_out = first_of(manifest, split);
     if held_out.speakers().len() < 2 {
         return Ok(Vec::new());
     }
-    Ok(vec![TrialSet::all_pairs(&format!("{split}-pairs"), &held_out, extractor, windows)?])
+    Ok(vec![TrialList::all_pairs(&format!("{split}-pairs"), &held_out)])
 }
 
 /// Speakers of a split that pairs are made of, and recordings of each: as many as of synthesised voices.
@@ -143,26 +141,18 @@ pub const FIRST_DEV_SPEAKER: u64 = Corpus::FIRST_TRIAL_SPEAKER / 2;
 
 /// The trials that figures on synthesised voices are made of: all pairs of 60 speakers' ten recordings, none of whom is
 /// trained or chosen on (see `docs/synthesised-voices.md`).
-///
-/// # Errors
-/// Those of preparing them.
-pub fn synthetic_trials(
-    corpus: Corpus,
-    seed: u64,
-    extractor: &FeatureExtractor,
-    windows: &Windows,
-) -> Result<(Manifest, TrialSet), TrainError> {
+#[must_use]
+pub fn synthetic_trials(corpus: Corpus, seed: u64) -> (Manifest, TrialList) {
     let size = corpus.size();
     let speakers = Corpus::FIRST_TRIAL_SPEAKER..Corpus::FIRST_TRIAL_SPEAKER + size.trial_speakers;
     let manifest = synthetic(corpus, seed, speakers, size.trial_utterances, "trial");
-    let set = TrialSet::all_pairs("synthetic-trials", &manifest, extractor, windows)?;
-    Ok((manifest, set))
+    let list = TrialList::all_pairs("synthetic-trials", &manifest);
+    (manifest, list)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sv_audio::frontend::FrontEnd;
 
     #[test]
     fn a_share_is_held_out_by_the_seed() {
@@ -189,16 +179,14 @@ mod tests {
         manifest.entries.retain(|entry| {
             matches!(entry.recording, crate::data::Recording::Synthetic { speaker, utterance, .. } if speaker < 2 && utterance < 2)
         });
-        let extractor = FeatureExtractor::new(&FrontEnd::ge2e_tf()).unwrap();
-        let windows = Windows::Whole;
         let names = ["a-list".to_owned()];
-        let found = lists(&names, &manifest, "test", &extractor, &windows).unwrap();
-        assert_eq!(found.iter().map(TrialSet::name).collect::<Vec<_>>(), ["test-pairs"]);
-        assert!(lists(&names, &manifest, "dev", &extractor, &windows).unwrap().is_empty());
+        let found = lists(&names, &manifest, "test").unwrap();
+        assert_eq!(found.iter().map(TrialList::name).collect::<Vec<_>>(), ["test-pairs"]);
+        assert!(lists(&names, &manifest, "dev").unwrap().is_empty());
         // Where there is a folder of lists, one that is not in it is an error.
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("trials")).unwrap();
         manifest.root = folder.path().to_owned();
-        assert!(matches!(lists(&names, &manifest, "test", &extractor, &windows), Err(TrainError::Read { .. })));
+        assert!(matches!(lists(&names, &manifest, "test"), Err(TrainError::Read { .. })));
     }
 }

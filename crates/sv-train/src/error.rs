@@ -190,6 +190,16 @@ pub enum TrainError {
         /// The corpus's folder.
         root: PathBuf,
     },
+    /// Embeddings of something else than the recordings of a list.
+    #[error("{rows} embeddings for the {recordings} recordings of {list}; one for each is needed, in the list's order")]
+    Embeddings {
+        /// The list.
+        list: String,
+        /// Recordings that it names.
+        recordings: usize,
+        /// Embeddings given.
+        rows: usize,
+    },
     /// A back end that asks for the impossible.
     #[error("back_end.{key} is {got}; it has to be {need}")]
     BackEnd {

@@ -1,22 +1,22 @@
 //! One training from recipe to report: what `sv train` and `cargo xtask reproduce` call.
 
+mod judgement;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use candle_core::Device;
 use sv_audio::frontend::FeatureExtractor;
-use sv_models::{ModelDir, Plan};
 
 use crate::back_end::BackEnd;
-use crate::corpus::{TrainingCorpus, lists, synthetic_trials};
+use crate::corpus::TrainingCorpus;
 use crate::data::{Manifest, Preparation, TrainingData};
-use crate::evaluate::{ProtocolResult, TrialResult, ge2e_protocol};
-use crate::recipe::CorpusConfig;
 use crate::report::{EvaluationLine, EvaluationLog, EventFile, MetricLine, MetricsLog};
-use crate::run_dir::{RunDir, milestones};
+use crate::run_dir::RunDir;
 use crate::trainer::{Observer, Trainer};
 use crate::{Initialisation, Recipe, Start, TrainError};
+pub use judgement::{Judgement, judge, test_lists};
 
 /// What is to be trained, and where.
 #[derive(Debug, Clone)]
@@ -45,8 +45,10 @@ pub struct Request {
 pub struct Finished {
     /// The run.
     pub run: RunDir,
-    /// Steps done; fewer than the recipe's if the observer stopped it.
+    /// Steps of the encoder's training done; fewer than the recipe's if the watcher stopped it.
     pub step: u64,
+    /// Whether nothing is left to be trained, neither of the encoder nor of its back end: the run can be judged.
+    pub complete: bool,
     /// Seconds of training, over all sessions.
     pub seconds: f64,
     /// Name of the corpus.
@@ -70,8 +72,12 @@ pub trait Watcher: Observer {
     }
 
     /// A step of the back end is done, from 1, with this loss.
-    fn back_end_step(&mut self, step: u64, loss: f64) {
+    ///
+    /// # Errors
+    /// Ends the training: what was saved before stands.
+    fn back_end_step(&mut self, step: u64, loss: f64) -> Result<(), TrainError> {
         let _ = (step, loss);
+        Ok(())
     }
 }
 
@@ -122,12 +128,11 @@ pub fn train<W: Watcher + Sync>(request: &Request, watcher: &mut W) -> Result<Fi
     let mut trainer = Trainer::new(recipe, Arc::new(data), corpus.dev, run.clone(), device, start.as_ref())?;
     let mut logged = Logged::open(run.folder(), request.resume, trainer.resumed_from(), watcher)?;
     trainer.run(request.workers, &mut logged)?;
-    if trainer.step() == recipe.steps {
-        BackEnd::train(&run, recipe, &corpus.train, &extractor, watcher)?;
-    }
+    let complete = trainer.step() == recipe.steps && BackEnd::train(&run, recipe, &corpus.train, &extractor, watcher)?;
     Ok(Finished {
         run,
         step: trainer.step(),
+        complete,
         seconds: trainer.seconds(),
         corpus: corpus.name,
         synthetic: corpus.synthetic,
@@ -190,68 +195,4 @@ impl<W: Watcher> Observer for Logged<'_, W> {
 /// Seconds since 1970, as TensorBoard wants them.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
-}
-
-/// The judgement of a finished run: its test lists, once.
-#[derive(Debug)]
-pub struct Judgement {
-    /// The first list at 0, 50, 75 and 100 % of the steps.
-    pub curve: Vec<(u64, TrialResult)>,
-    /// Each list at the last step, as the system is meant to score it: by its back end where it has one.
-    pub lists: Vec<TrialResult>,
-    /// Where there is a back end, each list by the cosine of the encoder's own embeddings; else empty.
-    pub without_back_end: Vec<TrialResult>,
-    /// The TensorFlow code's test, 4 speakers x 5 utterances.
-    pub protocol: Option<ProtocolResult>,
-}
-
-/// Scores the recipe's test lists by the run's models: on synthesised voices all pairs of its trial speakers, else the lists
-/// that the recipe names.
-///
-/// # Errors
-/// Those of reading lists, recordings and models.
-pub fn judge(run: &RunDir, recipe: &Recipe, manifest: Option<&Manifest>) -> Result<Judgement, TrainError> {
-    let front_end = recipe.front_end.build()?;
-    let extractor = FeatureExtractor::new(&front_end)?;
-    let windows = &recipe.evaluation.windows;
-    let plan_at = |step: u64| -> Result<Plan, TrainError> {
-        let model = ModelDir::load(&run.model_at(step))?;
-        Ok(Plan::new(&model.description().encoder, model.weights())?)
-    };
-    let (held_out, found) = match (&recipe.corpus, manifest) {
-        (CorpusConfig::Synthetic { text, seed, .. }, None) => {
-            let (manifest, list) = synthetic_trials((*text).into(), *seed, &extractor, windows)?;
-            (Some(manifest), vec![list])
-        }
-        (CorpusConfig::Manifest { .. }, None) => {
-            return Err(TrainError::NoManifest { recipe: recipe.name.clone() });
-        }
-        (_, Some(manifest)) => (None, lists(&recipe.evaluation.test, manifest, "test", &extractor, windows)?),
-    };
-    let last = plan_at(recipe.steps)?;
-    let cosine = found.iter().map(|list| list.evaluate(&last)).collect::<Result<Vec<_>, _>>()?;
-    let mut curve = Vec::new();
-    if let (Some(list), Some(at_the_end)) = (found.first(), cosine.first()) {
-        let mut steps: Vec<u64> = std::iter::once(0).chain(milestones(recipe.steps)).collect();
-        steps.dedup();
-        for step in steps {
-            if step == recipe.steps {
-                curve.push((step, at_the_end.clone()));
-            } else if run.model_at(step).is_dir() {
-                curve.push((step, list.evaluate(&plan_at(step)?)?));
-            }
-        }
-    }
-    let protocol = match &held_out {
-        Some(manifest) => Some(ge2e_protocol(&last, manifest, &extractor, windows, 4, 5, recipe.seed)?),
-        None => None,
-    };
-    let (lists, without_back_end) = match &recipe.back_end {
-        None => (cosine, Vec::new()),
-        Some(_) => {
-            let back_end = BackEnd::load(run, recipe)?;
-            (found.iter().map(|list| back_end.evaluate(list, &last)).collect::<Result<_, _>>()?, cosine)
-        }
-    };
-    Ok(Judgement { curve, lists, without_back_end, protocol })
 }

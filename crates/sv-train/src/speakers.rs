@@ -9,13 +9,11 @@ use sv_models::{ModelDir, Plan};
 
 use crate::corpus::TrainingCorpus;
 use crate::data::{Manifest, Recording, TrainingData};
-use crate::evaluate::Utterances;
+use crate::evaluate::Reader;
 use crate::{Recipe, RunDir, TrainError};
 
 /// The objective's weights in a checkpoint: a row a class.
 const BASES: &str = "objective.classes.weight";
-/// Recordings whose features are in memory at a time.
-const CHUNK: usize = 64;
 
 /// Speakers of a training after its last step.
 pub struct TrainedSpeakers {
@@ -55,6 +53,7 @@ impl TrainedSpeakers {
         // Only who was trained on counts: no list is read, and no features are held.
         let mut bare = recipe.clone();
         bare.evaluation.dev.clear();
+        bare.evaluation.test.clear();
         bare.data.memory_mib = 1;
         let TrainingCorpus { mut train, name: corpus, .. } = TrainingCorpus::find(&bare, manifest, &extractor)?;
         let (data, _) = TrainingData::prepare(&train, &bare.data, &front_end, cache, &|_, _| ())?;
@@ -103,17 +102,10 @@ impl TrainedSpeakers {
     /// [`TrainError::Recording`], [`TrainError::Model`].
     pub fn embeddings(&self, speaker: &str) -> Result<Array2<f32>, TrainError> {
         let places = self.places.get(speaker).map_or(&[][..], Vec::as_slice);
-        let size = self.plan.embedding_size();
-        let mut values = Vec::with_capacity(places.len() * size);
-        for places in places.chunks(CHUNK) {
-            let recordings: Vec<&Recording> =
-                places.iter().map(|&place| &self.train.entries[place].recording).collect();
-            let windows = &self.recipe.evaluation.windows;
-            let utterances = Utterances::read(&recordings, &self.train.root, &self.extractor, windows)?;
-            values.extend(utterances.embed(&self.plan)?);
-        }
-        let rows = values.len() / size.max(1);
-        Ok(Array2::from_shape_vec((rows, size), values).unwrap_or_default())
+        let recordings: Vec<&Recording> = places.iter().map(|&place| &self.train.entries[place].recording).collect();
+        let windows = &self.recipe.evaluation.windows;
+        let reader = Reader { root: &self.train.root, extractor: &self.extractor, windows };
+        Ok(reader.embed(&recordings, &[&self.plan], |_| ())?.pop().unwrap_or_default())
     }
 }
 

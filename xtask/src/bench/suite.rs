@@ -30,6 +30,8 @@ pub(crate) enum Suite {
     Resnet,
     /// Training steps of it against PyTorch
     ResnetTraining,
+    /// Losses over all speaker bases of Heo et al. 2019 against PyTorch
+    Bases,
 }
 
 /// One thing that is measured.
@@ -52,6 +54,22 @@ struct Plan {
     script: &'static str,
     cases: Vec<Case>,
 }
+
+/// Losses over bases, and what is asked for of them.
+const BASES: [(&str, &str); 12] = [
+    ("L_BC, 1,251 speakers", "between 1251"),
+    ("L_BC, 6,112 speakers", "between 6112"),
+    ("L_BC, 100,000 speakers", "between 100000"),
+    ("L_H, 1,251 speakers", "hard 1251"),
+    ("L_H, 6,112 speakers", "hard 6112"),
+    ("L_H, 100,000 speakers", "hard 100000"),
+    ("L_H + L_BC, 1,251 speakers", "hard+between 1251"),
+    ("L_H + L_BC, 6,112 speakers", "hard+between 6112"),
+    ("L_H + L_BC, 100,000 speakers", "hard+between 100000"),
+    ("L_S, 1,251 speakers", "softmax 1251"),
+    ("L_S, 6,112 speakers", "softmax 6112"),
+    ("L_S, 100,000 speakers", "softmax 100000"),
+];
 
 /// The same question to both, which compute the same.
 fn alike(name: &'static str, threads: usize, question: &str, most: f64) -> Case {
@@ -110,6 +128,7 @@ impl Suite {
             Self::EcapaFiles => "ecapa-files",
             Self::Resnet => "resnet",
             Self::ResnetTraining => "resnet-training",
+            Self::Bases => "bases",
         }
     }
 
@@ -178,6 +197,15 @@ impl Suite {
                 program: "resnet_training",
                 script: "resnet_training.py",
                 cases: [1, 2].map(|threads| alike("16 x 200 frames", threads, "table1 16 200", 1.0)).into(),
+            },
+            Self::Bases => Plan {
+                title: "Losses over all speaker bases",
+                about: "Value and gradients of losses of Heo et al. 2019 for 100 utterances of 128 dimensions, 100 hard negatives, the \
+                        same numbers on both sides; PyTorch has L_BC of the sum of the unit bases too, not of all pairs, and finds \
+                        hard negatives by `topk`",
+                program: "bases",
+                script: "bases.py",
+                cases: BASES.map(|(name, question)| alike(name, 1, question, 1.0)).into(),
             },
         }
     }

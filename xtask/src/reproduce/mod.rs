@@ -219,6 +219,13 @@ fn one(root: &Path, arguments: &Arguments, run: &Run, seed: u64, manifest: Optio
         println!("{name}: docs/results/{name}.json is there; --again trains anew");
         return Ok(());
     }
+    // A run without a figure at its end is not what this command is for.
+    if !arguments.dev_only && session::test_lists(&recipe, manifest)?.is_empty() && !recipe.evaluation.test.is_empty() {
+        anyhow::bail!(
+            "{name}: none of the lists {} is there, and no recording is of the split `test`: nothing could be scored;              `cargo xtask data voxceleb-trials` fetches VoxCeleb's lists",
+            recipe.evaluation.test.join(", ")
+        );
+    }
     let folder = folder_of(root, &name);
     if arguments.again && folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -325,11 +332,12 @@ impl Watcher for Lines {
         println!("  {preparation}");
     }
 
-    fn back_end_step(&mut self, step: u64, loss: f64) {
+    fn back_end_step(&mut self, step: u64, loss: f64) -> Result<(), TrainError> {
         if self.printed.is_none_or(|at| at.elapsed() >= Duration::from_secs(10)) {
             self.printed = Some(Instant::now());
             println!("  back end: step {step}  loss {loss:.3}");
         }
+        Ok(())
     }
 }
 

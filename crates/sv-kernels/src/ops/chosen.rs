@@ -158,6 +158,7 @@ mod tests {
     use candle_core::{Device, Var};
 
     use super::super::composed_only;
+    use super::super::network_tests::assert_slopes;
     use super::*;
     use crate::gemm::tests::noise;
 
@@ -192,6 +193,16 @@ mod tests {
                 for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
                     assert!((got - expected).abs() <= bound * (1.0 + expected.abs()), "{width}: {got}, {expected}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn products_have_the_slopes_of_their_differences() {
+        for width in [1, 3, 17] {
+            for places in [&[0, 6, 6, 1, 0, 3, 2, 3, 0][..], &[4, 4, 5]] {
+                let inputs = variables(DType::F64, width);
+                assert_slopes(&format!("{width} {places:?}"), &inputs[..], |x| chosen_products(&x[0], &x[1], places));
             }
         }
     }

@@ -95,8 +95,11 @@ fn norm_inputs(shape: [usize; 4]) -> [Var; 4] {
 fn normalisation_shortcut_and_activation_have_the_slopes_of_their_differences() {
     for slope in [0.0, 0.3, 1.0] {
         for count in [3, 4] {
-            let what = format!("{slope} {count}");
-            assert_slopes(&what, &norm_inputs([2, 3, 2, 3])[..count], |x| Ok(norm_add(x, slope)?.0));
+            // Odd and even along either axis, and one frame of one bin in each of few rows.
+            for shape in [[2, 3, 2, 3], [1, 4, 6, 2], [2, 5, 3, 2], [1, 2, 5, 4], [3, 1, 1, 2]] {
+                let what = format!("{shape:?} {slope} {count}");
+                assert_slopes(&what, &norm_inputs(shape)[..count], |x| Ok(norm_add(x, slope)?.0));
+            }
         }
     }
 }

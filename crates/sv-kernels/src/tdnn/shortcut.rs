@@ -278,3 +278,78 @@ impl Job for Through<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::tests::noise;
+    use crate::reference::batch_norm_add_leaky_relu;
+
+    const EPSILON: f64 = 1e-3;
+
+    fn wide(values: &[f32]) -> Vec<f64> {
+        values.iter().map(|&value| f64::from(value)).collect()
+    }
+
+    fn agree(what: &str, got: &[f32], expected: &[f64]) {
+        assert_eq!(got.len(), expected.len(), "{what}");
+        let most = expected.iter().fold(1.0_f64, |most, value| most.max(value.abs()));
+        let error = got
+            .iter()
+            .zip(expected)
+            .fold(0.0_f64, |worst, (&got, &expected)| worst.max((f64::from(got) - expected).abs()));
+        assert!(error <= 2e-6 * most, "{what}: {error:.1e} of {most:.1e}");
+    }
+
+    #[test]
+    fn both_passes_are_the_definition_on_every_tier() {
+        for tier in Tier::available() {
+            // Fewer channels than a vector, some that no number of rows fills evenly, and more than are taken as one.
+            for (rows, channels) in [(2, 1), (7, 3), (300, 16), (129, 17), (33, 128), (5, 300)] {
+                for slope in [0.0_f32, 0.3, 1.0] {
+                    let count = rows * channels;
+                    // Far from 0, as sums of squares would lose by.
+                    let z: Vec<f32> = noise(1, count).iter().map(|value| 3.0 * value + 20.0).collect();
+                    let (shortcut, dy) = (noise(2, count), noise(3, count));
+                    let (weight, bias) = (noise(4, channels), noise(5, channels));
+                    let expected = batch_norm_add_leaky_relu(
+                        &wide(&z),
+                        [&wide(&weight), &wide(&bias)],
+                        &wide(&shortcut),
+                        f64::from(slope),
+                        EPSILON,
+                        &wide(&dy),
+                    );
+                    let what = |part: &str| format!("{part} of {rows} x {channels}, slope {slope}, {tier:?}");
+                    let moments = moments(tier, &z, channels, EPSILON);
+                    let y = forward(tier, &z, &moments, [&weight, &bias], Some(&shortcut), slope);
+                    agree(&what("output"), &y, &expected.y);
+                    for wants in [true, false] {
+                        let slopes = backward(tier, &z, &moments, &weight, slope, [&y, &dy], wants);
+                        agree(&what("input's slopes"), &slopes.z, &expected.of_z);
+                        agree(&what("weight's slopes"), &slopes.weight, &expected.of_weight);
+                        agree(&what("bias's slopes"), &slopes.bias, &expected.of_bias);
+                        assert_eq!(slopes.shortcut.is_some(), wants);
+                        let of_shortcut = slopes.shortcut.unwrap_or_default();
+                        agree(
+                            &what("shortcut's slopes"),
+                            &of_shortcut,
+                            if wants { &expected.of_shortcut } else { &[] },
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_shortcut_it_is_one_of_zeros() {
+        let (z, weight, bias) = (noise(1, 70), noise(2, 7), noise(3, 7));
+        for tier in Tier::available() {
+            let moments = moments(tier, &z, 7, EPSILON);
+            let [without, zeros] = [None, Some(&[0.0; 70][..])]
+                .map(|shortcut| forward(tier, &z, &moments, [&weight, &bias], shortcut, 0.3));
+            assert_eq!(without, zeros, "{tier:?}");
+        }
+    }
+}

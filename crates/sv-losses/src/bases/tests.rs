@@ -112,6 +112,34 @@ proptest! {
     }
 }
 
+/// Each part alone: the mean divides by what it counts, rows, rows of negatives, or pairs of bases.
+#[test]
+fn the_mean_of_each_part_is_its_sum_over_what_it_counts() {
+    let batch = rows(&[0.3, -0.8, 0.2, 1.0, 0.1, -0.4, 0.7, 0.6, -0.2], 3);
+    let labels = Labels::new(vec![3, 0, 3]);
+    let one = BasesOptions { softmax: Some(SoftmaxPart { weight: 1.0 }), ..BasesOptions::default() };
+    let value = |options: &BasesOptions, reduction: Reduction| {
+        let mut objective = sum_of(&BasesOptions { reduction, ..options.clone() }, 3, 5, DType::F64).unwrap();
+        // Centres away from zero.
+        objective.after_step(&batch, &labels).unwrap();
+        scalar(&objective.loss(&batch, &labels).unwrap())
+    };
+    let softmax = [Reduction::Sum, Reduction::Mean].map(|reduction| value(&one, reduction));
+    assert!((softmax[1] - softmax[0] / 3.0).abs() < 1e-12, "3 rows");
+    let center = BasesOptions { center: Some(CenterPart { lambda: 2.0, alpha: 0.5 }), ..one.clone() };
+    let between = BasesOptions { between: Some(BetweenPart { weight: 2.0 }), ..one.clone() };
+    let negatives = BasesOptions { hard: Some(HardPart { negatives: 2, weight: 2.0 }), ..one.clone() };
+    for (what, options, count) in
+        [("rows", center, 3.0), ("ordered pairs of 5 bases", between, 20.0), ("2 negatives of 3 rows", negatives, 6.0)]
+    {
+        let part = |reduction: Reduction| {
+            value(&options, reduction) - if reduction == Reduction::Sum { softmax[0] } else { softmax[1] }
+        };
+        let (sum, mean) = (part(Reduction::Sum), part(Reduction::Mean));
+        assert!(sum.abs() > 1e-3 && (mean - sum / count).abs() < 1e-12, "{what}: {sum} {mean}");
+    }
+}
+
 #[test]
 fn centres_start_at_zero_and_one_that_no_batch_touches_stays() {
     let options = BasesOptions {

@@ -40,13 +40,13 @@ pub(super) fn train<W: Watcher>(
         let logits = network.logits(&frozen.rows(&first)?, &frozen.rows(&second)?)?;
         let loss = (BVectorNetwork::cross_entropy(&logits, &same)? / training.pairs as f64)?;
         optimizer.step(&loss.backward()?, training.training.rate)?;
-        watcher.back_end_step(step + 1, f64::from(loss.to_scalar::<f32>()?));
+        watcher.back_end_step(step + 1, f64::from(loss.to_scalar::<f32>()?))?;
     }
     Ok(Some(network.compiled(model)?))
 }
 
 /// The rows of both sides: `half` pairs of one speaker, then as many of two.
-fn pairs(frozen: &Frozen, half: usize, seed: u64, step: u64) -> (Vec<usize>, Vec<usize>) {
+pub(super) fn pairs(frozen: &Frozen, half: usize, seed: u64, step: u64) -> (Vec<usize>, Vec<usize>) {
     let mut stream = Stream::new(seed, Purpose::BackEnd, 1 + step, 0);
     let speakers = frozen.speakers();
     let (mut first, mut second) = (Vec::with_capacity(2 * half), Vec::with_capacity(2 * half));

@@ -11,12 +11,10 @@ use sv_models::{ModelDir, Plan};
 use super::BackEndConfig;
 use crate::data::{Entry, Manifest};
 use crate::error::not_written;
-use crate::evaluate::Utterances;
+use crate::evaluate::Reader;
 use crate::session::Watcher;
 use crate::{Purpose, Recipe, Stream, TrainError};
 
-/// Recordings whose features are in memory at a time.
-const CHUNK: usize = 64;
 /// Names in the file: the embeddings (n, D), and the fingerprint and the list that they are of.
 const VALUES: &str = "embeddings";
 const OF: &str = "of";
@@ -58,15 +56,18 @@ impl Frozen {
             return Ok(Self { size, values, speakers });
         }
         let plan = Plan::new(&model.description().encoder, model.weights())?;
-        let mut values = Vec::with_capacity(chosen.len() * size);
-        for entries in chosen.chunks(CHUNK) {
-            let recordings: Vec<_> = entries.iter().map(|entry| &entry.recording).collect();
-            let utterances = Utterances::read(&recordings, &train.root, extractor, &recipe.evaluation.windows)?;
-            values.extend(utterances.embed(&plan)?);
-            watcher.preparing(values.len() / size, chosen.len());
-        }
+        let recordings: Vec<_> = chosen.iter().map(|entry| &entry.recording).collect();
+        let reader = Reader { root: &train.root, extractor, windows: &recipe.evaluation.windows };
+        let embedded = reader.embed(&recordings, &[&plan], |done| watcher.preparing(done, chosen.len()))?;
+        let values: Vec<f32> = embedded.into_iter().flatten().collect();
         write(path, &of, &values, size)?;
         Ok(Self { size, values, speakers })
+    }
+
+    /// Embeddings (n, D) that were made elsewhere, and the rows of each speaker.
+    #[cfg(test)]
+    pub(super) fn of(size: usize, values: Vec<f32>, speakers: Vec<Vec<usize>>) -> Self {
+        Self { size, values, speakers }
     }
 
     /// The rows of each speaker who has two or more.

@@ -27,21 +27,7 @@ pub(super) fn train<W: Watcher>(
     recipe: &Recipe,
     watcher: &mut W,
 ) -> Result<Option<ModelDir>, TrainError> {
-    let shapes = LinearLayer::tensors(LAYER, frozen.size, training.size);
-    let layer = LinearLayer::new(LAYER, glorot(shapes, recipe.seed), &Device::Cpu)?;
-    let parameters = layer.variables().iter().map(|(name, var)| Parameter::new(name.clone(), var.clone()));
-    let mut optimizer = Optimizer::new(&training.training.optimizer, parameters.collect())?;
-    let objective = Contrastive::new(&training.contrastive)?;
-    for step in 0..training.training.steps {
-        if watcher.wants_to_stop() {
-            return Ok(None);
-        }
-        let (rows, labels) = batch(frozen, training.speakers, recipe.seed, step);
-        let embeddings = layer.forward(&frozen.rows(&rows)?)?;
-        let loss = objective.loss(&embeddings, &labels)?;
-        optimizer.step(&loss.backward()?, training.training.rate)?;
-        watcher.back_end_step(step + 1, f64::from(loss.to_scalar::<f32>()?));
-    }
+    let Some(layer) = layer(training, frozen, recipe.seed, watcher)? else { return Ok(None) };
     let mut description = model.description().clone();
     if let Some(longer) = training.longer(&description.encoder) {
         description.encoder = longer;
@@ -56,8 +42,33 @@ pub(super) fn train<W: Watcher>(
     Ok(Some(ModelDir::new("the trained layer", description, tensors)?))
 }
 
+/// The layer alone.
+pub(super) fn layer<W: Watcher>(
+    training: &MetricTraining,
+    frozen: &Frozen,
+    seed: u64,
+    watcher: &mut W,
+) -> Result<Option<LinearLayer>, TrainError> {
+    let shapes = LinearLayer::tensors(LAYER, frozen.size, training.size);
+    let layer = LinearLayer::new(LAYER, glorot(shapes, seed), &Device::Cpu)?;
+    let parameters = layer.variables().iter().map(|(name, var)| Parameter::new(name.clone(), var.clone()));
+    let mut optimizer = Optimizer::new(&training.training.optimizer, parameters.collect())?;
+    let objective = Contrastive::new(&training.contrastive)?;
+    for step in 0..training.training.steps {
+        if watcher.wants_to_stop() {
+            return Ok(None);
+        }
+        let (rows, labels) = batch(frozen, training.speakers, seed, step);
+        let embeddings = layer.forward(&frozen.rows(&rows)?)?;
+        let loss = objective.loss(&embeddings, &labels)?;
+        optimizer.step(&loss.backward()?, training.training.rate)?;
+        watcher.back_end_step(step + 1, f64::from(loss.to_scalar::<f32>()?))?;
+    }
+    Ok(Some(layer))
+}
+
 /// Two recordings of each of so many speakers (of all, if there are fewer), one speaker after the other.
-fn batch(frozen: &Frozen, speakers: usize, seed: u64, step: u64) -> (Vec<usize>, Labels) {
+pub(super) fn batch(frozen: &Frozen, speakers: usize, seed: u64, step: u64) -> (Vec<usize>, Labels) {
     let mut stream = Stream::new(seed, Purpose::BackEnd, 1 + step, 0);
     let all = frozen.speakers();
     let (mut rows, mut labels) = (Vec::new(), Vec::new());

@@ -1,16 +1,18 @@
 //! Every hyper-parameter of the recipes against Tables 1 to 4 and section 4.1 of the paper, and the small scale against both.
 
+use candle_core::{Device, Tensor, Var};
 use sv_losses::{
     AmSoftmaxOptions, BasesOptions, BetweenPart, CenterPart, Centroids, Embeddings, Ge2eOptions, HardPart,
-    ObjectiveConfig, Pairs, Reduction, SoftmaxPart, Variant,
+    ObjectiveConfig, Pairs, Parameter, Reduction, SoftmaxPart, Variant,
 };
 use sv_models::EncoderConfig;
+use sv_models::encoders::is_running_statistic;
 use sv_models::encoders::resnet::ResNetConfig;
 use sv_models::pair::Difference;
 
 use super::*;
 use crate::data::{Draw, TakeFrom};
-use crate::optim::{AdamForm, Clip, Method, Schedule};
+use crate::optim::{AdamForm, Clip, Method, Optimizer, Schedule};
 
 fn load(name: &str) -> Recipe {
     Recipe::load(name, &[]).unwrap_or_else(|error| panic!("{error}"))
@@ -84,7 +86,10 @@ fn every_trained_row_of_both_tables_is_a_recipe() {
     assert!(Table::Two.rows()[1].note.contains("our own"));
     let published: Vec<f64> = Table::Two.rows().iter().flat_map(|row| row.published).copied().collect();
     assert_eq!(published, [8.8, 7.8, 7.78, 6.55, 7.31, 10.65, 5.96, 5.55]);
-    assert!(Table::Four.rows().iter().all(|row| row.published.len() == Table::Four.lists().len()));
+    let published: Vec<&[f64]> = Table::Four.rows().iter().map(|row| row.published).collect();
+    assert_eq!(published, [[2.99, 3.01, 5.19], [2.75, 2.71, 4.53], [2.66, 2.43, 4.08]]);
+    let lists: Vec<&str> = Table::Four.lists().iter().map(|list| list[0]).collect();
+    assert_eq!(lists, ["veri_test", "list_test_all", "list_test_hard"]);
 }
 
 #[test]
@@ -132,6 +137,40 @@ fn every_hyper_parameter_is_the_papers() {
             let lists: Vec<&str> = table.lists().iter().map(|list| list[0]).collect();
             assert_eq!(recipe.evaluation.test, lists, "{name}");
             assert_eq!(recipe.evaluation.windows, sv_audio::windows::Windows::Whole, "{name}");
+        }
+    }
+}
+
+/// By the names of the tensors: weights of layers and bases decay, nothing else does.
+#[test]
+fn what_decays_are_the_weights_of_layers_and_of_classes() {
+    for table in [Table::Two, Table::Four] {
+        for name in trained(table).into_iter().filter(|name| objective(name).1) {
+            let recipe = load(name);
+            let tensors = recipe.encoder.tensors();
+            let mut names: Vec<&str> =
+                tensors.keys().map(String::as_str).filter(|name| !is_running_statistic(name)).collect();
+            names.extend(if name == "heo2019/ge2e" { &["ge2e.w", "ge2e.b"][..] } else { &["classes.weight"] });
+            // Without a gradient nothing moves but what decays.
+            let one = |name: &&str| Parameter::new(*name, Var::new(&[1.0_f32], &Device::Cpu).unwrap());
+            let parameters: Vec<Parameter> = names.iter().map(one).collect();
+            let all: Vec<&Tensor> = parameters.iter().map(|parameter| parameter.var.as_tensor()).collect();
+            let all = Tensor::cat(&all, 0).unwrap();
+            let nothing = (&all * all.zeros_like().unwrap()).unwrap().sum_all().unwrap();
+            let mut optimizer = Optimizer::new(&recipe.optimizer, parameters.clone()).unwrap();
+            optimizer.step(&nothing.backward().unwrap(), 1e-3).unwrap();
+            let moved = parameters.iter().filter(|parameter| parameter.var.to_vec1::<f32>().unwrap() != [1.0]);
+            let decaying: Vec<&str> = moved.map(|parameter| &parameter.name[..]).collect();
+            let is_weight = |name: &&str| {
+                let convolution =
+                    name.ends_with("conv.weight") || name.ends_with("conv1.weight") || name.ends_with("conv2.weight");
+                convolution || *name == "embedding.weight" || *name == "classes.weight"
+            };
+            let expected: Vec<&str> = names.iter().copied().filter(is_weight).collect();
+            assert_eq!(decaying, expected, "{name}");
+            // 33 convolutions and 3 beside; a dense layer in Table 3's network; the bases.
+            let bases = usize::from(name != "heo2019/ge2e");
+            assert_eq!(decaying.len(), 36 + usize::from(table == Table::Four) + bases, "{name}");
         }
     }
 }
