@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::Deserialize;
 use speaker_verification::train::report::RunSummary;
 
-use super::RunResult;
+use super::{ListResult, RunResult};
 use crate::results::row;
 
 /// Prints the figures of a demonstration beside the published ones.
@@ -89,6 +89,35 @@ fn threads(runs: &[&RunResult]) -> String {
     if counts == "1" { "1 thread".to_owned() } else { format!("{counts} threads") }
 }
 
+/// A row a list of those that `of` has of a run; `what` stands behind the list's name.
+fn rows(
+    page: &mut String,
+    runs: &[&RunResult],
+    baselines: &Baselines,
+    (what, of): (&str, fn(&RunResult) -> &[ListResult]),
+) -> anyhow::Result<()> {
+    let mut lists: Vec<&str> = Vec::new();
+    for list in runs.iter().flat_map(|run| of(run)) {
+        if !lists.contains(&list.list.as_str()) {
+            lists.push(&list.list);
+        }
+    }
+    for list in lists {
+        let cell = |run: &&RunResult| match of(run).iter().find(|found| found.list == list) {
+            None => "-".to_owned(),
+            Some(found) => match found.interval {
+                None => format!("{:.1}", 100.0 * found.eer),
+                Some([low, high]) => format!("{:.1} ({:.1}-{:.1})", 100.0 * found.eer, 100.0 * low, 100.0 * high),
+            },
+        };
+        let mut cells = vec![format!("{list}{what}")];
+        cells.extend(runs.iter().map(cell));
+        cells.extend(baselines.systems().into_iter().map(|system| baselines.cell(list, system)));
+        row(page, &cells)?;
+    }
+    Ok(())
+}
+
 /// The section of `docs/results.md` about trainings: a table a recipe, a row a list, seeds and baselines side by side.
 pub(crate) fn section(page: &mut String, runs: &[RunResult], baselines: &Baselines) -> anyhow::Result<()> {
     if runs.is_empty() {
@@ -127,27 +156,8 @@ pub(crate) fn section(page: &mut String, runs: &[RunResult], baselines: &Baselin
         } else {
             page.push_str("No test list: a run for choosing.\n");
         }
-        let mut lists: Vec<&str> = Vec::new();
-        for list in runs.iter().flat_map(|run| &run.lists) {
-            if !lists.contains(&list.list.as_str()) {
-                lists.push(&list.list);
-            }
-        }
-        for list in lists {
-            let cell = |run: &&RunResult| match run.lists.iter().find(|found| found.list == list) {
-                None => "-".to_owned(),
-                Some(found) => match found.interval {
-                    None => format!("{:.1}", 100.0 * found.eer),
-                    Some([low, high]) => {
-                        format!("{:.1} ({:.1}-{:.1})", 100.0 * found.eer, 100.0 * low, 100.0 * high)
-                    }
-                },
-            };
-            let mut cells = vec![list.to_owned()];
-            cells.extend(runs.iter().map(cell));
-            cells.extend(baselines.systems().into_iter().map(|system| baselines.cell(list, system)));
-            row(page, &cells)?;
-        }
+        rows(page, &runs, baselines, ("", |run| &run.lists))?;
+        rows(page, &runs, baselines, (", by the cosine of the encoder's own embeddings", |run| &run.without_back_end))?;
         page.push_str("\nOn the way, dev lists (EER in per cent by step):\n\n");
         let dev: BTreeSet<&str> = runs.iter().flat_map(|run| run.curve.iter().map(|line| &*line.list)).collect();
         for run in runs {
