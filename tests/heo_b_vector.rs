@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
 use common::data::{Tensors, difference, reference_dir};
-use sv_models::pair::{BVectorConfig, Difference};
+use sv_models::pair::{BVectorConfig, Difference, Length};
 use sv_models::train::BVectorNetwork;
 use sv_models::weights::Weight;
 use sv_models::{BVector, Fingerprint};
@@ -101,8 +101,9 @@ fn the_trained_form_has_the_references_loss_and_gradients() {
 #[test]
 fn gradients_are_finite_differences() {
     let device = Device::Cpu;
-    for difference in [Difference::Signed, Difference::Absolute] {
-        let config = BVectorConfig { embedding: 3, hidden: vec![5, 4], slope: 0.3, difference };
+    let forms = [Difference::Signed, Difference::Absolute];
+    for (difference, length) in forms.into_iter().flat_map(|form| [(form, Length::AsGiven), (form, Length::RootD)]) {
+        let config = BVectorConfig { embedding: 3, hidden: vec![5, 4], slope: 0.3, difference, length };
         let mut place = 0.0_f64;
         let mut next = || {
             place += 1.0;
@@ -135,10 +136,39 @@ fn gradients_are_finite_differences() {
                 };
                 let quotient = (at(1e-6) - at(-1e-6)) / 2e-6;
                 at(0.0);
-                assert!((quotient - exact[place]).abs() <= 1e-6 * (1.0 + quotient.abs()), "{difference:?} {quotient}");
+                assert!((quotient - exact[place]).abs() <= 1e-6 * (1.0 + quotient.abs()), "{config:?} {quotient}");
             }
         }
     }
+}
+
+#[test]
+fn of_embeddings_brought_to_one_length_the_trained_form_and_the_one_that_scores_are_one() {
+    let Some(dir) = reference_dir() else { return };
+    let file = Tensors::read(&dir.join("b_vector.safetensors"));
+    let config = BVectorConfig { length: Length::RootD, ..config() };
+    let (e1, e2) = (file.get("e1"), file.get("e2"));
+    let (first, second) = (e1.f32(), e2.f32());
+    let pairs: Vec<(&[f32], &[f32])> = first.chunks(6).zip(second.chunks(6)).collect();
+    let got = compiled(&config, &file).logits(&pairs).expect("logits").concat();
+    let given = |values: &[f64]| Tensor::from_slice(values, (values.len() / 6, 6), &Device::Cpu).expect("rows");
+    let trained = |config: &BVectorConfig, first: &[f64], second: &[f64]| {
+        let network = BVectorNetwork::new(config, weights(&file), DType::F64, &Device::Cpu).expect("a network");
+        flat(&network.logits(&given(first), &given(second)).expect("logits"))
+    };
+    let expected = trained(&config, &e1.data, &e2.data);
+    assert_near("logits", &got, &expected, SINGLE);
+    // And both are the reference's network on embeddings that were brought to the length beforehand.
+    let brought = |values: &[f64]| -> Vec<f64> {
+        let row = |row: &[f64]| {
+            let length = row.iter().map(|value| value * value).sum::<f64>().sqrt();
+            row.iter().map(|value| value * 6.0_f64.sqrt() / length).collect::<Vec<_>>()
+        };
+        values.chunks(6).flat_map(row).collect()
+    };
+    let as_given = BVectorConfig { length: Length::AsGiven, ..config };
+    let beforehand = trained(&as_given, &brought(&e1.data), &brought(&e2.data));
+    assert!(expected.iter().zip(&beforehand).all(|(a, b)| (a - b).abs() <= 1e-12 * (1.0 + b.abs())));
 }
 
 #[test]

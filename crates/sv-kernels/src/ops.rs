@@ -10,13 +10,17 @@ mod blocks;
 mod chosen;
 mod conv1d;
 mod conv2d;
+mod cosine_sum;
+mod cross_entropy;
 mod lstm;
 mod lstm_training;
 mod norm_add;
 mod path;
 mod pooling;
 mod residual;
+mod rows;
 mod trained;
+mod unit;
 
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor, bail};
 
@@ -29,12 +33,15 @@ pub use blocks::{
 pub use chosen::chosen_products;
 pub use conv1d::{Conv1d, Padding, conv1d};
 pub use conv2d::{Conv2d, conv2d};
+pub use cosine_sum::cosine_sum;
+pub use cross_entropy::cross_entropy;
 pub use lstm::{LstmLayer, LstmOutputs, lstm, lstm_last};
 pub use lstm_training::LstmMemory;
 pub use norm_add::batch_norm_add_leaky_relu;
 pub use path::composed_only;
 pub use pooling::{Deviation, Divisor, Floor, attentive_stats, statistics};
 pub use residual::{BasicBlock, ImageLayer, basic_block};
+pub use unit::unit_rows;
 
 /// `lhs rhs` over the last two axes: (.., M, K) by (.., K, N) gives (.., M, N); the axes before are broadcast.
 ///

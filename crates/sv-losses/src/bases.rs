@@ -10,8 +10,7 @@ mod tests;
 use candle_core::{Tensor, Var};
 use sv_kernels::ops;
 
-use crate::cross_entropy::{accuracy, check, check_classes, targets, terms};
-use crate::ge2e::normalised;
+use crate::cross_entropy::{accuracy, check, check_classes};
 use crate::{Labels, LossError, Objective, Parameter, Reduction, Setting};
 use center::Centres;
 
@@ -89,7 +88,7 @@ impl SpeakerBases {
     pub fn scores(&self, embeddings: &Tensor) -> Result<Tensor, LossError> {
         Ok(match &self.bias {
             Some(bias) => ops::linear(embeddings, &self.weight, Some(bias))?,
-            None => ops::linear(&normalised(embeddings)?, &normalised(&self.weight)?, None)?,
+            None => ops::linear(&ops::unit_rows(embeddings)?, &ops::unit_rows(&self.weight)?, None)?,
         })
     }
 
@@ -106,26 +105,20 @@ impl SpeakerBases {
         let rows = labels.rows() as f64;
         let mut parts = Vec::new();
         if let Some(part) = &options.softmax {
-            let targets = targets(labels, classes, embeddings)?;
-            let sum = terms(&self.scores(embeddings)?, &targets)?.sum_all()?;
+            let sum = ops::cross_entropy(&self.scores(embeddings)?, labels.speakers())?.sum_all()?;
             parts.push(("softmax", self.reduced(&sum, part.weight, rows)?));
         }
         if let (Some(part), Some(centres)) = (&options.center, &self.centres) {
             let squares = centres.squares(embeddings, labels)?;
             parts.push(("center", self.reduced(&squares, part.lambda / 2.0, rows)?));
         }
-        if options.between.is_none() && options.hard.is_none() {
-            return Ok(parts);
-        }
-        // Once for both: it is what costs.
-        let unit = normalised(&self.weight)?;
         if let Some(part) = &options.between {
             let pairs = classes as f64 * (classes as f64 - 1.0);
-            parts.push(("between", self.reduced(&between::of_unit(&unit)?, part.weight, pairs)?));
+            parts.push(("between", self.reduced(&between_class(&self.weight)?, part.weight, pairs)?));
         }
         if let Some(part) = &options.hard {
             let negatives = part.negatives.min(classes - 1);
-            let sum = hard::of_unit(&normalised(embeddings)?, &unit, labels, negatives)?;
+            let sum = hard::of_unit(&ops::unit_rows(embeddings)?, &ops::unit_rows(&self.weight)?, labels, negatives)?;
             parts.push(("hard", self.reduced(&sum, part.weight, rows * negatives as f64)?));
         }
         Ok(parts)

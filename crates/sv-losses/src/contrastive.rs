@@ -2,8 +2,8 @@
 
 use candle_core::{D, DType, Tensor};
 use serde::{Deserialize, Serialize};
+use sv_kernels::ops;
 
-use crate::ge2e::normalised;
 use crate::{Embeddings, Labels, LossError, Objective, Reduction};
 
 /// Which pairs of a batch count. "Nearest" and "farthest" are taken as given by the gradient; of equal distances the earlier
@@ -170,7 +170,7 @@ impl Objective for Contrastive {
             return Err(LossError::DataType { what: "the tensor of embeddings", got, need });
         }
         let points = match self.options.embeddings {
-            Embeddings::Unit => normalised(embeddings)?,
+            Embeddings::Unit => ops::unit_rows(embeddings)?,
             Embeddings::Raw => embeddings.clone(),
         };
         let values = points.detach().to_dtype(DType::F64)?.to_vec2::<f64>()?;

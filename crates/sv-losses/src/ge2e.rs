@@ -7,10 +7,10 @@ mod tests;
 
 use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
+use sv_kernels::ops;
 
 use crate::{Labels, LossError, Objective, Parameter};
 use parts::Grid;
-pub(crate) use parts::normalised;
 
 pub use tensorflow::{Ge2eTf, Ge2eTfOptions};
 
@@ -152,17 +152,17 @@ impl Ge2e {
     }
 
     fn similarity_on(&self, grid: &Grid, embeddings: &Tensor) -> Result<Tensor, LossError> {
-        let unit = normalised(embeddings)?;
+        let unit = ops::unit_rows(embeddings)?;
         let counted = match self.options.embeddings {
             Embeddings::Unit => &unit,
             Embeddings::Raw => embeddings,
         };
         let sums = grid.sums(counted)?;
-        let cosines = grid.products(&unit, &normalised(&sums)?)?;
+        let cosines = grid.products(&unit, &ops::unit_rows(&sums)?)?;
         let cosines = match self.options.centroids {
             Centroids::All => cosines,
             Centroids::LeaveOneOut => {
-                let own = normalised(&grid.without_own(counted, &sums)?)?;
+                let own = ops::unit_rows(&grid.without_own(counted, &sums)?)?;
                 grid.with_own(&cosines, &(unit * own)?.sum(1)?)?
             }
         };

@@ -4,8 +4,7 @@ use candle_core::{DType, Tensor, Var};
 use serde::{Deserialize, Serialize};
 use sv_kernels::ops;
 
-use crate::cross_entropy::{accuracy, check, own, targets, terms};
-use crate::ge2e::normalised;
+use crate::cross_entropy::{accuracy, check, check_classes};
 use crate::{Labels, LossError, Objective, Parameter, Reduction, Setting};
 
 /// What the additive angular margin becomes where angle and margin together pass 180 degrees (`c` is the own cosine, `m` the
@@ -132,7 +131,7 @@ impl MarginSoftmax {
     /// # Errors
     /// [`LossError::Tensor`] if the shapes do not fit.
     pub fn cosines(&self, embeddings: &Tensor) -> Result<Tensor, LossError> {
-        Ok(ops::linear(&normalised(embeddings)?, &normalised(&self.weight)?, None)?)
+        Ok(ops::linear(&ops::unit_rows(embeddings)?, &ops::unit_rows(&self.weight)?, None)?)
     }
 
     /// The logits of a batch, the margin taken off where `targets` is 1.
@@ -157,6 +156,23 @@ impl MarginSoftmax {
         check(embeddings, labels, dimension, self.weight.dtype())?;
         targets(labels, classes, embeddings)
     }
+}
+
+/// (B, S), 1 in the column of each row's class.
+///
+/// # Errors
+/// [`LossError::Class`] if a label is not one of the `classes`.
+fn targets(labels: &Labels, classes: usize, like: &Tensor) -> Result<Tensor, LossError> {
+    check_classes(labels, classes)?;
+    let speakers = labels.speakers();
+    let columns = Tensor::arange(0, classes as u32, like.device())?.reshape((1, classes))?;
+    let own = Tensor::from_slice(speakers, (speakers.len(), 1), like.device())?;
+    Ok(columns.broadcast_eq(&own)?)
+}
+
+/// The entry of each row where `targets` is 1, (B).
+fn own(values: &Tensor, targets: &Tensor) -> candle_core::Result<Tensor> {
+    targets.where_cond(values, &values.zeros_like()?)?.sum(1)
 }
 
 /// Checks what a recipe says.
@@ -198,7 +214,7 @@ fn lessened(c: &Tensor, m: f64, beyond: Beyond) -> candle_core::Result<Tensor> {
 impl Objective for MarginSoftmax {
     fn loss(&self, embeddings: &Tensor, labels: &Labels) -> Result<Tensor, LossError> {
         let targets = self.checked(embeddings, labels)?;
-        let terms = terms(&self.logits(embeddings, &targets)?, &targets)?;
+        let terms = ops::cross_entropy(&self.logits(embeddings, &targets)?, labels.speakers())?;
         Ok(match self.reduction {
             Reduction::Sum => terms.sum_all()?,
             Reduction::Mean => terms.mean_all()?,

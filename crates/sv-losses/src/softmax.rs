@@ -4,7 +4,7 @@ use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
 use sv_kernels::ops::{self, RunningStatistics};
 
-use crate::cross_entropy::{accuracy, check, targets, terms};
+use crate::cross_entropy::{accuracy, check, check_classes};
 use crate::{Labels, LossError, Objective, Parameter, Setting};
 
 /// What stands between the embedding and the logits.
@@ -131,17 +131,17 @@ impl Softmax {
         self.output.forward(&x)
     }
 
-    fn checked(&self, embeddings: &Tensor, labels: &Labels) -> Result<Tensor, LossError> {
+    fn checked(&self, embeddings: &Tensor, labels: &Labels) -> Result<(), LossError> {
         let weight = &self.output.weight;
         check(embeddings, labels, self.dimension, weight.dtype())?;
-        targets(labels, weight.dims()[0], embeddings)
+        check_classes(labels, weight.dims()[0])
     }
 }
 
 impl Objective for Softmax {
     fn loss(&self, embeddings: &Tensor, labels: &Labels) -> Result<Tensor, LossError> {
-        let targets = self.checked(embeddings, labels)?;
-        Ok(terms(&self.logits(embeddings)?, &targets)?.mean_all()?)
+        self.checked(embeddings, labels)?;
+        Ok(ops::cross_entropy(&self.logits(embeddings)?, labels.speakers())?.mean_all()?)
     }
 
     fn parameters(&self) -> Vec<Parameter> {

@@ -1,6 +1,7 @@
 //! The b-vector: a network that scores two embeddings, trained to say whether they are of one speaker.
 //!
 //! ```text
+//! length      embeddings as given, or brought to sqrt(D)    D
 //! b-vector    [e1 + e2; e1 - e2; e1 * e2]                   3 D
 //! hidden      linear and leaky ReLU, for each hidden size   H
 //! output      linear: different, same                       2
@@ -34,6 +35,18 @@ pub enum Difference {
     Absolute,
 }
 
+/// How long embeddings are when the parts are made of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Length {
+    /// As long as they come.
+    #[default]
+    AsGiven,
+    /// All of length `sqrt(D)` (what Kaldi's `ivector-normalize-length` makes of i-vectors): only directions count, and the
+    /// values of sum, difference and product are of one size. An embedding of zeros stays.
+    RootD,
+}
+
 /// Sizes and form of the network. The default is the paper's, for embeddings of 1,024 values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -46,11 +59,19 @@ pub struct BVectorConfig {
     pub slope: f64,
     /// The second part.
     pub difference: Difference,
+    /// What is done to embeddings before all else.
+    pub length: Length,
 }
 
 impl Default for BVectorConfig {
     fn default() -> Self {
-        Self { embedding: 1_024, hidden: vec![512; 3], slope: 0.3, difference: Difference::Signed }
+        Self {
+            embedding: 1_024,
+            hidden: vec![512; 3],
+            slope: 0.3,
+            difference: Difference::Signed,
+            length: Length::AsGiven,
+        }
     }
 }
 
@@ -182,7 +203,8 @@ impl BVector {
     fn forward(&self, pairs: &[(&[f32], &[f32])]) -> Result<Vec<[f32; 2]>, ModelError> {
         let mut values = Vec::with_capacity(pairs.len() * 3 * self.config.embedding);
         for (a, b) in pairs {
-            let both = || a.iter().zip(*b);
+            let factors = [self.factor(a), self.factor(b)];
+            let both = || a.iter().zip(*b).map(|(a, b)| (a * factors[0], b * factors[1]));
             values.extend(both().map(|(a, b)| a + b));
             match self.config.difference {
                 Difference::Signed => values.extend(both().map(|(a, b)| a - b)),
@@ -200,6 +222,18 @@ impl BVector {
             values = outputs;
         }
         Ok(values.as_chunks::<2>().0.to_vec())
+    }
+
+    /// What the values of an embedding are multiplied by first.
+    fn factor(&self, embedding: &[f32]) -> f32 {
+        match self.config.length {
+            Length::AsGiven => 1.0,
+            Length::RootD => {
+                let squares: f64 = embedding.iter().map(|&value| f64::from(value).powi(2)).sum();
+                // Where the trained form says that it is zero (`ops::unit_rows`).
+                if squares <= 1e-30 { 0.0 } else { (embedding.len() as f64 / squares).sqrt() as f32 }
+            }
+        }
     }
 
     /// Writes the network into `folder`, which is made if need be: `b_vector.toml` and `weights.safetensors`, each whole.
@@ -255,7 +289,10 @@ mod tests {
     use super::*;
 
     fn small(difference: Difference) -> BVector {
-        let config = BVectorConfig { embedding: 3, hidden: vec![5, 4], difference, ..BVectorConfig::default() };
+        made_up(&BVectorConfig { embedding: 3, hidden: vec![5, 4], difference, ..BVectorConfig::default() })
+    }
+
+    fn made_up(config: &BVectorConfig) -> BVector {
         let mut step = 0.0_f32;
         let mut value = || {
             step += 1.0;
@@ -266,7 +303,7 @@ mod tests {
             (name, Weight { shape, values })
         };
         let tensors = config.tensors().into_iter().map(fill).collect();
-        BVector::new("made up", &config, Fingerprint::new([7; 32]), tensors).unwrap()
+        BVector::new("made up", config, Fingerprint::new([7; 32]), tensors).unwrap()
     }
 
     #[test]
@@ -282,6 +319,29 @@ mod tests {
     }
 
     #[test]
+    fn brought_to_one_length_only_directions_count() {
+        let config = BVectorConfig { embedding: 3, hidden: vec![5, 4], length: Length::RootD, ..Default::default() };
+        let network = made_up(&config);
+        // Lengths 3 and 7; brought to the root of 3 they are these.
+        let (a, b) = ([1.0, -2.0, 2.0], [6.0, 2.0, -3.0]);
+        let to = |factor: f32| move |value: f32| value * factor;
+        let (third, seventh) = (3.0_f32.sqrt() / 3.0, 3.0_f32.sqrt() / 7.0);
+        let by_hand = (a.map(to(third)), b.map(to(seventh)));
+        let as_given = made_up(&BVectorConfig { length: Length::AsGiven, ..config });
+        let expected = as_given.scores(&[(&by_hand.0, &by_hand.1)]).unwrap()[0];
+        let zeros = [0.0; 3];
+        // Also where squares would overflow in f32.
+        let (long, short) = (a.map(to(1e30)), b.map(to(1e-3)));
+        let scores = network.scores(&[(&a, &b), (&long, &short), (&zeros, &b)]).unwrap();
+        for score in &scores[..2] {
+            assert!((score - expected).abs() <= 1e-5 * (1.0 + expected.abs()), "{score} {expected}");
+        }
+        assert!((as_given.scores(&[(&a, &b)]).unwrap()[0] - expected).abs() > 0.1, "a length that counts");
+        let apart = as_given.scores(&[(&zeros, &by_hand.1)]).unwrap()[0];
+        assert!((scores[2] - apart).abs() <= 1e-5 * (1.0 + apart.abs()), "zeros stay zeros");
+    }
+
+    #[test]
     fn what_was_written_is_read_and_a_changed_card_refused() {
         let folder = tempfile::tempdir().unwrap();
         let network = small(Difference::Absolute);
@@ -293,6 +353,9 @@ mod tests {
         );
         let path = folder.path().join(CARD);
         let card = fs::read_to_string(&path).unwrap();
+        // Written before there was a length.
+        fs::write(&path, card.replacen("length = \"as-given\"\n", "", 1)).unwrap();
+        assert_eq!(BVector::load(folder.path()).unwrap().config(), network.config());
         for (from, to) in
             [("slope = 0.3", "slope = 2.0"), ("slope", "slop"), ("format = 1", "format = 2"), ("[5, 4]", "[5, 3]")]
         {

@@ -1,11 +1,8 @@
 //! Products of rows with rows of a table that were chosen for each.
 
-use candle_core::{CpuStorage, CustomOp2, D, DType, Error, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, bail};
 
-use super::path;
-
-/// How many sums a product of two rows runs in side by side.
-const SUMS: usize = 16;
+use super::rows::{Number, add, held, lent, product};
 
 /// The products of row `b` of `x` with the rows of `table` that `places` has at `b`: `y[b, k] = x[b] . table[places[b K + k]]`.
 ///
@@ -23,8 +20,7 @@ pub fn chosen_products(x: &Tensor, table: &Tensor, places: &[u32]) -> Result<Ten
         bail!("row {place} of a table of {entries} rows")
     }
     let count = places.len() / rows;
-    let held = matches!(x.dtype(), DType::F32 | DType::F64) && x.dtype() == table.dtype();
-    if held && width > 0 && x.device().is_cpu() && table.device().is_cpu() && path::kernels_allowed() {
+    if width > 0 && held(&[x, table]) {
         let wants = [x.track_op(), table.track_op()];
         let pass = Chosen { places: places.to_vec(), count, width, wants };
         return x.contiguous()?.apply_op2(&table.contiguous()?, pass);
@@ -43,38 +39,6 @@ struct Chosen {
     width: usize,
     /// Whether a gradient of `x` is wanted, and of `table`.
     wants: [bool; 2],
-}
-
-/// A number of a tensor on the CPU.
-trait Number: WithDType {
-    /// The values of a contiguous tensor.
-    fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [Self]> {
-        let (start, end) = layout.contiguous_offsets().ok_or(Error::RequiresContiguous { op: "sv-chosen" })?;
-        Ok(&storage.as_slice::<Self>()?[start..end])
-    }
-}
-
-impl Number for f32 {}
-impl Number for f64 {}
-
-/// The sum of products. In a fixed order, in sums that a vector register holds side by side.
-fn product<T: Number>(a: &[T], b: &[T]) -> T {
-    let mut sums = [T::zero(); SUMS];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<SUMS>(), b.as_chunks::<SUMS>());
-    for (a, b) in a.iter().zip(b) {
-        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
-        }
-    }
-    let rest = a_rest.iter().zip(b_rest).fold(T::zero(), |sum, (&a, &b)| sum + a * b);
-    sums.into_iter().fold(rest, |sum, part| sum + part)
-}
-
-/// `sums += factor row`
-fn add<T: Number>(sums: &mut [T], factor: T, row: &[T]) {
-    for (sum, &value) in sums.iter_mut().zip(row) {
-        *sum += factor * value;
-    }
 }
 
 impl Chosen {
@@ -109,20 +73,8 @@ impl Chosen {
     }
 
     fn slopes<T: Number>(&self, x: &Tensor, table: &Tensor, slopes: &Tensor) -> Result<[Option<Tensor>; 2]> {
-        let slopes = slopes.contiguous()?;
-        let (x_values, x_layout) = x.storage_and_layout();
-        let (table_values, table_layout) = table.storage_and_layout();
-        let (slope_values, slope_layout) = slopes.storage_and_layout();
-        let (Storage::Cpu(x_values), Storage::Cpu(table_values), Storage::Cpu(slope_values)) =
-            (&*x_values, &*table_values, &*slope_values)
-        else {
-            bail!("gradients of chosen products on the CPU of tensors that are elsewhere")
-        };
-        let [of_x, of_table] = self.backward(
-            T::values(x_values, x_layout)?,
-            T::values(table_values, table_layout)?,
-            T::values(slope_values, slope_layout)?,
-        );
+        let [of_x, of_table] =
+            lent(x, |x| lent(table, |table| lent(slopes, |slopes| Ok(self.backward::<T>(x, table, slopes)))))?;
         let tensor = |of: Vec<T>, like: &Tensor, wanted: bool| {
             wanted.then(|| Tensor::from_vec(of, like.shape(), like.device())).transpose()
         };

@@ -1,6 +1,6 @@
 //! The steps that both forms of GE2E share, on a batch of N speakers, mostly with M utterances each.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use sv_kernels::ops;
 
 use crate::{Labels, LossError};
@@ -129,17 +129,4 @@ fn check(n: usize, rows: usize, embeddings: &Tensor, w: &Tensor) -> std::result:
         return Err(LossError::DataType { what: "the tensor of embeddings", got, need });
     }
     Ok(())
-}
-
-/// Rows brought to length one; a row of zeros stays, and lets no gradient through.
-pub(crate) fn normalised(rows: &Tensor) -> Result<Tensor> {
-    let squares = rows.sqr()?.sum_keepdim(D::Minus1)?;
-    // Below this the squares lose the length, and the powers of it that the backward pass takes would overflow. Compared so
-    // that not-a-number does not count as zero.
-    let floor = if squares.dtype() == DType::F64 { 1e-200 } else { 1e-30 };
-    let zero = squares.le(floor)?;
-    let ones = squares.ones_like()?;
-    let kept = zero.where_cond(&squares.zeros_like()?, &ones)?;
-    let length = zero.where_cond(&ones, &squares)?.sqrt()?;
-    rows.broadcast_div(&length)?.broadcast_mul(&kept)
 }

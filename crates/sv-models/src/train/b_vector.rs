@@ -6,7 +6,7 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use sv_kernels::ops;
 
 use super::parts::Parts;
-use crate::pair::{BVectorConfig, Difference};
+use crate::pair::{BVectorConfig, Difference, Length};
 use crate::weights::{Weight, Weights};
 use crate::{BVector, Fingerprint, ModelError};
 
@@ -38,6 +38,7 @@ impl BVectorNetwork {
     /// # Errors
     /// [`ModelError::Tensor`] if the shapes do not fit.
     pub fn logits(&self, first: &Tensor, second: &Tensor) -> Result<Tensor, ModelError> {
+        let (first, second) = (&self.brought_to_length(first)?, &self.brought_to_length(second)?);
         let difference = (first - second)?;
         let difference = match self.config.difference {
             Difference::Signed => difference,
@@ -52,6 +53,13 @@ impl BVectorNetwork {
             x = self.parts.linear(&format!("fc{layer}"), &x)?;
         }
         Ok(x)
+    }
+
+    fn brought_to_length(&self, embeddings: &Tensor) -> Result<Tensor, ModelError> {
+        Ok(match self.config.length {
+            Length::AsGiven => embeddings.clone(),
+            Length::RootD => ops::unit_rows(embeddings)?.affine((self.config.embedding as f64).sqrt(), 0.0)?,
+        })
     }
 
     /// Cross entropy of `logits` (B, 2), summed over the pairs; `same`: (B), 1 where a pair is of one speaker, else 0, of the

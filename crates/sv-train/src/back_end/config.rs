@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sv_losses::{Contrastive, ContrastiveOptions};
 use sv_models::EncoderConfig;
 use sv_models::encoders::resnet::{ResNetForm, ResNetHead};
-use sv_models::pair::{BVectorConfig, Difference};
+use sv_models::pair::{BVectorConfig, Difference, Length};
 
 use crate::TrainError;
 use crate::optim::OptimizerConfig;
@@ -45,6 +45,9 @@ pub struct BVectorTraining {
     /// Signed or absolute difference.
     #[serde(default)]
     pub difference: Difference,
+    /// Whether embeddings are brought to one length first.
+    #[serde(default)]
+    pub length: Length,
     /// Pairs of a step, even.
     pub pairs: usize,
     /// How long, and how.
@@ -117,7 +120,8 @@ impl BackEndConfig {
 
 impl BVectorTraining {
     pub(super) fn network(&self, embedding: usize) -> BVectorConfig {
-        BVectorConfig { embedding, hidden: self.hidden.clone(), slope: self.slope, difference: self.difference }
+        let Self { slope, difference, length, .. } = *self;
+        BVectorConfig { embedding, hidden: self.hidden.clone(), slope, difference, length }
     }
 }
 

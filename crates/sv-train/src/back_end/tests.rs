@@ -100,6 +100,25 @@ fn the_b_vector_tells_speakers_apart_that_it_has_not_seen() {
 }
 
 #[test]
+fn the_b_vector_learns_from_embeddings_of_any_length() {
+    let changes = ["back_end.hidden=[32, 32]", "back_end.training.steps=600"];
+    let BackEndConfig::BVector(training) = training("heo2019/voxceleb2-hard100", &changes) else { panic!("another") };
+    // As long as L_H and L_BC leave them, which see directions only.
+    let longer =
+        |rows: &[Vec<f32>]| -> Vec<f32> { rows.iter().flat_map(|row| row.iter().map(|value| 3e4 * value)).collect() };
+    let (frozen, rows, _) = made(1, 60);
+    let frozen = Frozen::of(SIZE, longer(&rows), frozen.speakers().to_vec());
+    let nobody: Fingerprint = "0".repeat(64).parse().unwrap();
+    let network = b_vector::train(&training, &frozen, nobody, 1, &mut Silent).unwrap().unwrap();
+    let (_, rows, of) = made(2, 20);
+    let before = by_cosine(&rows, &of);
+    let rows = longer(&rows);
+    let row = |place: usize| &rows[place * SIZE..(place + 1) * SIZE];
+    let after = rate(&of, |a, b| network.scores(&[(row(a), row(b))]).unwrap()[0]);
+    assert!(before > 0.3 && after < before / 2.0, "{before} {after}");
+}
+
+#[test]
 fn the_metric_layer_tells_speakers_apart_that_it_has_not_seen() {
     let changes = ["back_end.size=8", "back_end.training.steps=600"];
     let BackEndConfig::Metric(training) = training("heo2019/metric-learning", &changes) else { panic!("another") };

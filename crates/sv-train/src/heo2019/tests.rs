@@ -8,7 +8,7 @@ use sv_losses::{
 use sv_models::EncoderConfig;
 use sv_models::encoders::is_running_statistic;
 use sv_models::encoders::resnet::ResNetConfig;
-use sv_models::pair::Difference;
+use sv_models::pair::{Difference, Length};
 
 use super::*;
 use crate::data::{Draw, TakeFrom};
@@ -180,6 +180,7 @@ fn the_back_ends_are_those_of_table_4_and_of_our_own_baseline() {
     for name in trained(Table::Four) {
         let Some(BackEndConfig::BVector(back_end)) = load(name).back_end else { panic!("{name}") };
         assert_eq!((back_end.hidden, back_end.slope, back_end.difference), (vec![512; 3], 0.3, Difference::Signed));
+        assert_eq!(back_end.length, Length::RootD, "{name}: lengths that L_H and L_BC leave free");
     }
     for name in trained(Table::Two) {
         match load(name).back_end {
