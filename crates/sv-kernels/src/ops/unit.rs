@@ -30,11 +30,17 @@ fn floor(dtype: DType) -> f64 {
     if dtype == DType::F64 { 1e-200 } else { 1e-30 }
 }
 
-/// What a row is multiplied by to have length one: 0 for one that counts as zero.
-pub(super) fn factor<T: Number>(row: &[T]) -> T {
+/// The length of a row, 0 if it counts as zero.
+fn length<T: Number>(row: &[T]) -> f64 {
     let squares = product(row, row).to_f64();
     // Compared so that not-a-number does not count as zero.
-    T::from_f64(if squares <= floor(T::DTYPE) { 0.0 } else { 1.0 / squares.sqrt() })
+    if squares <= floor(T::DTYPE) { 0.0 } else { squares.sqrt() }
+}
+
+/// What a row is multiplied by to have length one: 0 for one that counts as zero.
+pub(super) fn factor<T: Number>(row: &[T]) -> T {
+    let length = length(row);
+    T::from_f64(if length == 0.0 { 0.0 } else { 1.0 / length })
 }
 
 /// The gradient of a row x, which `factor` brings to length one as u, from that of u: `factor (slope - u (u . slope))`.
@@ -65,8 +71,12 @@ impl UnitRows {
 
     fn forward<T: Number>(&self, x: &[T]) -> Vec<T> {
         self.each(x, |to, x, _| {
-            let factor = factor(x);
-            to.iter_mut().zip(x).for_each(|(to, &x)| *to = x * factor);
+            let length = length(x);
+            // Divided, not multiplied by the factor, which is rounded once more.
+            if length != 0.0 {
+                let length = T::from_f64(length);
+                to.iter_mut().zip(x).for_each(|(to, &x)| *to = x / length);
+            }
         })
     }
 
