@@ -12,6 +12,7 @@ mod conv1d;
 mod conv2d;
 mod cosine_sum;
 mod cross_entropy;
+mod linear;
 mod lstm;
 mod lstm_training;
 mod norm_add;
@@ -35,6 +36,7 @@ pub use conv1d::{Conv1d, Padding, conv1d};
 pub use conv2d::{Conv2d, conv2d};
 pub use cosine_sum::cosine_sum;
 pub use cross_entropy::cross_entropy;
+pub use linear::linear;
 pub use lstm::{LstmLayer, LstmOutputs, lstm, lstm_last};
 pub use lstm_training::LstmMemory;
 pub use norm_add::batch_norm_add_leaky_relu;
@@ -92,20 +94,6 @@ fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
             _ => None,
         })
         .collect()
-}
-
-/// `x weight^T + bias`: `x` (.., I), `weight` (O, I), `bias` (O); returns (.., O).
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let one_row = if x.rank() == 1 { x.unsqueeze(0)? } else { x.clone() };
-    let y = matmul(&one_row, &weight.t()?)?;
-    let y = match bias {
-        Some(bias) => y.broadcast_add(bias)?,
-        None => y,
-    };
-    if x.rank() == 1 { y.squeeze(0) } else { Ok(y) }
 }
 
 /// `max(x, 0)`; its derivative at 0 is 0, as PyTorch has it (stock candle: 1). Not-a-number stays.

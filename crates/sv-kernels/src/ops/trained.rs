@@ -5,6 +5,7 @@
 mod attention;
 mod image;
 mod layer;
+mod linear;
 mod moments;
 mod res2net;
 mod residual;
@@ -18,6 +19,7 @@ use crate::tdnn::pooling::Sizes;
 pub(super) use attention::attentive_pooling;
 pub(super) use image::{conv2d, norm_add};
 pub(super) use layer::tdnn;
+pub(super) use linear::linear;
 pub(super) use moments::{attentive, statistics};
 pub(super) use res2net::res2net;
 pub(super) use residual::basic_block;
