@@ -26,6 +26,20 @@ fn weights(file: &Tensors) -> BTreeMap<String, Weight> {
     .collect()
 }
 
+/// Weights that are no reference's.
+fn made_up(config: &BVectorConfig) -> BTreeMap<String, Weight> {
+    let mut place = 0.0_f64;
+    let mut next = || {
+        place += 1.0;
+        (1.7 * place).sin()
+    };
+    let draw = |(name, shape): (String, Vec<usize>)| {
+        let values = (0..shape.iter().product()).map(|_| next() as f32).collect();
+        (name, Weight { shape, values })
+    };
+    config.tensors().into_iter().map(draw).collect()
+}
+
 fn compiled(config: &BVectorConfig, file: &Tensors) -> BVector {
     let nobody: Fingerprint = "0".repeat(64).parse().expect("a fingerprint");
     BVector::new("the reference", config, nobody, weights(file)).expect("a network")
@@ -104,17 +118,7 @@ fn gradients_are_finite_differences() {
     let forms = [Difference::Signed, Difference::Absolute];
     for (difference, length) in forms.into_iter().flat_map(|form| [(form, Length::AsGiven), (form, Length::RootD)]) {
         let config = BVectorConfig { embedding: 3, hidden: vec![5, 4], slope: 0.3, difference, length };
-        let mut place = 0.0_f64;
-        let mut next = || {
-            place += 1.0;
-            (1.7 * place).sin()
-        };
-        let draw = |(name, shape): (String, Vec<usize>)| {
-            let values = (0..shape.iter().product()).map(|_| next() as f32).collect();
-            (name, Weight { shape, values })
-        };
-        let weights = config.tensors().into_iter().map(draw).collect();
-        let network = BVectorNetwork::new(&config, weights, DType::F64, &device).expect("a network");
+        let network = BVectorNetwork::new(&config, made_up(&config), DType::F64, &device).expect("a network");
         let row = |salt: f64| {
             let values: Vec<f64> = (0..6).map(|place| (salt + f64::from(place)).cos()).collect();
             Var::from_vec(values, (2, 3), &device).expect("rows")
@@ -144,30 +148,37 @@ fn gradients_are_finite_differences() {
 
 #[test]
 fn of_embeddings_brought_to_one_length_the_trained_form_and_the_one_that_scores_are_one() {
-    let Some(dir) = reference_dir() else { return };
-    let file = Tensors::read(&dir.join("b_vector.safetensors"));
-    let config = BVectorConfig { length: Length::RootD, ..config() };
-    let (e1, e2) = (file.get("e1"), file.get("e2"));
-    let (first, second) = (e1.f32(), e2.f32());
-    let pairs: Vec<(&[f32], &[f32])> = first.chunks(6).zip(second.chunks(6)).collect();
-    let got = compiled(&config, &file).logits(&pairs).expect("logits").concat();
-    let given = |values: &[f64]| Tensor::from_slice(values, (values.len() / 6, 6), &Device::Cpu).expect("rows");
+    const D: usize = 6;
+    let config = BVectorConfig { embedding: D, hidden: vec![16; 3], length: Length::RootD, ..BVectorConfig::default() };
+    // Of lengths from 1 to 10,000.
+    let rows = |salt: f64| -> Vec<f32> {
+        let row = |row: i32| (0..D).map(move |place| 10.0_f64.powi(row) * (salt + place as f64 + f64::from(row)).cos());
+        (0..5).flat_map(row).map(|value| value as f32).collect()
+    };
+    let (first, second) = (rows(0.3), rows(1.9));
+    let pairs: Vec<(&[f32], &[f32])> = first.chunks(D).zip(second.chunks(D)).collect();
+    let nobody: Fingerprint = "0".repeat(64).parse().expect("a fingerprint");
+    let scoring = BVector::new("made up", &config, nobody, made_up(&config)).expect("a network");
+    let got = scoring.logits(&pairs).expect("logits").concat();
+    let wide = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<f64>>();
     let trained = |config: &BVectorConfig, first: &[f64], second: &[f64]| {
-        let network = BVectorNetwork::new(config, weights(&file), DType::F64, &Device::Cpu).expect("a network");
+        let given = |values: &[f64]| Tensor::from_slice(values, (values.len() / D, D), &Device::Cpu).expect("rows");
+        let network = BVectorNetwork::new(config, made_up(config), DType::F64, &Device::Cpu).expect("a network");
         flat(&network.logits(&given(first), &given(second)).expect("logits"))
     };
-    let expected = trained(&config, &e1.data, &e2.data);
+    let expected = trained(&config, &wide(&first), &wide(&second));
     assert_near("logits", &got, &expected, SINGLE);
-    // And both are the reference's network on embeddings that were brought to the length beforehand.
-    let brought = |values: &[f64]| -> Vec<f64> {
-        let row = |row: &[f64]| {
+    // And both are the network as it was, on embeddings that were brought to the length beforehand.
+    let brought = |values: &[f32]| -> Vec<f64> {
+        let row = |row: &[f32]| {
+            let row = wide(row);
             let length = row.iter().map(|value| value * value).sum::<f64>().sqrt();
-            row.iter().map(|value| value * 6.0_f64.sqrt() / length).collect::<Vec<_>>()
+            row.into_iter().map(move |value| value * (D as f64).sqrt() / length)
         };
-        values.chunks(6).flat_map(row).collect()
+        values.chunks(D).flat_map(row).collect()
     };
     let as_given = BVectorConfig { length: Length::AsGiven, ..config };
-    let beforehand = trained(&as_given, &brought(&e1.data), &brought(&e2.data));
+    let beforehand = trained(&as_given, &brought(&first), &brought(&second));
     assert!(expected.iter().zip(&beforehand).all(|(a, b)| (a - b).abs() <= 1e-12 * (1.0 + b.abs())));
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Stock candle 0.11.1 gives wrong values in silence for some layouts, and wrong or missing gradients for some operations;
 //! `tests/ops.rs` keeps the list. What the encoders and losses need goes through here, the stock calls are forbidden by
-//! `clippy.toml`. On the CPU sigmoid, tanh and the LSTM, forward and backward, run on the kernels of this crate; on other
-//! devices they are composed of stock operations that the same test shows to be right.
+//! `clippy.toml`. On the CPU nearly all run on the kernels of this crate, forward and backward; on other devices they are composed
+//! of stock operations that the same test shows to be right.
 
 mod batch_norm;
 mod blocks;

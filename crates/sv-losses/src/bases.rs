@@ -10,7 +10,7 @@ mod tests;
 use candle_core::{Tensor, Var};
 use sv_kernels::ops;
 
-use crate::cross_entropy::{accuracy, check, check_classes};
+use crate::classes::{accuracy, check, check_classes};
 use crate::{Labels, LossError, Objective, Parameter, Reduction, Setting};
 use center::Centres;
 

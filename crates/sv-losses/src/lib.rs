@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod bases;
+mod classes;
 mod config;
 mod contrastive;
-mod cross_entropy;
 mod error;
 mod ge2e;
 mod margin;

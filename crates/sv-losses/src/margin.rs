@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor, Var};
 use serde::{Deserialize, Serialize};
 use sv_kernels::ops;
 
-use crate::cross_entropy::{accuracy, check, check_classes};
+use crate::classes::{accuracy, check, check_classes};
 use crate::{Labels, LossError, Objective, Parameter, Reduction, Setting};
 
 /// What the additive angular margin becomes where angle and margin together pass 180 degrees (`c` is the own cosine, `m` the

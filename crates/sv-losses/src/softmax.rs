@@ -4,7 +4,7 @@ use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
 use sv_kernels::ops::{self, RunningStatistics};
 
-use crate::cross_entropy::{accuracy, check, check_classes};
+use crate::classes::{accuracy, check, check_classes};
 use crate::{Labels, LossError, Objective, Parameter, Setting};
 
 /// What stands between the embedding and the logits.

@@ -230,7 +230,7 @@ impl BVector {
             Length::AsGiven => 1.0,
             Length::RootD => {
                 let squares: f64 = embedding.iter().map(|&value| f64::from(value).powi(2)).sum();
-                // Where the trained form says that it is zero (`ops::unit_rows`).
+                // As the trained form has it in f32 (`ops::unit_rows`).
                 if squares <= 1e-30 { 0.0 } else { (embedding.len() as f64 / squares).sqrt() as f32 }
             }
         }
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_a_changed_card_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let network = small(Difference::Absolute);
+        let network = made_up(&BVectorConfig { length: Length::RootD, ..small(Difference::Absolute).config().clone() });
         network.save(folder.path()).unwrap();
         let read = BVector::load(folder.path()).unwrap();
         assert_eq!(
@@ -354,8 +354,10 @@ mod tests {
         let path = folder.path().join(CARD);
         let card = fs::read_to_string(&path).unwrap();
         // Written before there was a length.
-        fs::write(&path, card.replacen("length = \"as-given\"\n", "", 1)).unwrap();
-        assert_eq!(BVector::load(folder.path()).unwrap().config(), network.config());
+        let before = card.replacen("length = \"root-d\"\n", "", 1);
+        assert_ne!(before, card);
+        fs::write(&path, before).unwrap();
+        assert_eq!(BVector::load(folder.path()).unwrap().config().length, Length::AsGiven);
         for (from, to) in
             [("slope = 0.3", "slope = 2.0"), ("slope", "slop"), ("format = 1", "format = 2"), ("[5, 4]", "[5, 3]")]
         {

@@ -184,6 +184,7 @@ const EMBEDDED: [(&str, &str); 20] = [
     ("ecapa/voxceleb", include_str!("../recipes/ecapa/voxceleb.toml")),
     ("ecapa/voxceleb-lm", include_str!("../recipes/ecapa/voxceleb-lm.toml")),
     ("xvector/voxceleb", include_str!("../recipes/xvector/voxceleb.toml")),
+    ("resnet/narrow", include_str!("../recipes/resnet/narrow.toml")),
     ("heo2019/metric-learning", include_str!("../recipes/heo2019/metric-learning.toml")),
     ("heo2019/softmax", include_str!("../recipes/heo2019/softmax.toml")),
     ("heo2019/center", include_str!("../recipes/heo2019/center.toml")),

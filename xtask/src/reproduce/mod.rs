@@ -217,6 +217,11 @@ fn one(root: &Path, arguments: &Arguments, run: &Run, seed: u64, manifest: Optio
     let name = run.of_seed(seed);
     if results::path_of(root, &name).is_file() && !arguments.again && !arguments.dev_only {
         println!("{name}: docs/results/{name}.json is there; --again trains anew");
+        if let Results::Training(kept) = results::read_one(root, &name)?
+            && kept.recipe_hash != recipe.hash()?
+        {
+            println!("{name}: its recipe was another, of hash {}, not {}", kept.recipe_hash, recipe.hash()?);
+        }
         return Ok(());
     }
     // A run without a figure at its end is not what this command is for.

@@ -43,8 +43,7 @@ impl CosineSum {
         let part = |rows: &[T]| {
             let (mut sums, mut count) = (vec![T::zero(); self.width], 0);
             for row in rows.chunks_exact(self.width) {
-                let factor = factor(row);
-                if factor != T::zero() {
+                if let Some(factor) = factor(row) {
                     add(&mut sums, factor, row);
                     count += 1;
                 }
@@ -72,7 +71,7 @@ impl CosineSum {
             let chunk = ROWS * self.width;
             all.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(all, x)| {
                 for (to, row) in all.chunks_exact_mut(self.width).zip(x.chunks_exact(self.width)) {
-                    row_slope(to, row, factor(row), &direction);
+                    row_slope(to, row, &direction);
                 }
             });
             Ok(())
@@ -169,6 +168,10 @@ mod tests {
             pool.install(|| both(&x))
         };
         assert_eq!(on(1), on(3));
+        for wrong in [f32::NAN, f32::INFINITY] {
+            let x = Tensor::new(&[[wrong, 1.0], [1.0, 2.0]], &Device::Cpu).unwrap();
+            assert!(cosine_sum(&x).unwrap().to_scalar::<f32>().unwrap().is_nan(), "{wrong}");
+        }
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
         assert!(cosine_sum(&zeros(&[3])).is_err() && cosine_sum(&zeros(&[3, 0])).is_err());
         assert_eq!(cosine_sum(&zeros(&[3, 2])).unwrap().to_scalar::<f32>().unwrap(), 0.0);

@@ -6,6 +6,8 @@ use super::{matmul, path, trained};
 
 /// `x weight^T + bias`: `x` (.., I), `weight` (O, I), `bias` (O); returns (.., O).
 ///
+/// In f32 on the CPU the weights are packed by the kernels, which make 0 of what is below [`crate::math::FLUSHED`].
+///
 /// # Errors
 /// If the shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -14,18 +16,22 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     if !fits {
         bail!("a linear layer of {:?} and {:?} on {:?}", weight.dims(), bias.map(Tensor::dims), x.dims())
     }
-    let rows = x.reshape(((), inputs))?;
+    let [rest @ .., _] = x.dims() else { bail!("a linear layer on a number") };
+    let count = rest.iter().product::<usize>();
+    let rows = x.reshape((count, inputs))?;
     let on_kernels = path::on_kernels(&[&rows, weight]) && bias.is_none_or(|bias| path::on_kernels(&[bias]));
     let y = if on_kernels && rows.elem_count() > 0 && outputs > 0 {
         trained::linear(&rows, weight, bias)?
     } else {
-        let y = matmul(&rows, &weight.t()?)?;
+        let y = match inputs {
+            0 => Tensor::zeros((count, outputs), x.dtype(), x.device())?,
+            _ => matmul(&rows, &weight.t()?)?,
+        };
         match bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
         }
     };
-    let [rest @ .., _] = x.dims() else { bail!("a linear layer on a number") };
     y.reshape([rest, &[outputs]].concat())
 }
 
@@ -87,6 +93,16 @@ mod tests {
     }
 
     #[test]
+    fn threads_do_not_move_a_bit() {
+        let variables = variables(DType::F32, &[70], 40, 100);
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| all(&variables, true))
+        };
+        assert_eq!(on(1), on(3));
+    }
+
+    #[test]
     fn views_are_taken_what_is_no_variable_gets_no_gradient_and_what_does_not_fit_is_refused() {
         let [x, weight, bias] = variables(DType::F32, &[4], 6, 3);
         let turned = |tensor: &Var| tensor.t().unwrap().contiguous().unwrap().t().unwrap();
@@ -100,7 +116,12 @@ mod tests {
         assert!(grads.get(&x).is_some() && grads.get(&still).is_none());
         assert!(linear(&x, &bias, None).is_err() && linear(&x, &weight, Some(&x)).is_err());
         assert!(linear(&weight.t().unwrap(), &weight, None).is_err());
-        let none = Tensor::zeros((0, 6), DType::F32, &Device::Cpu).unwrap();
-        assert_eq!(linear(&none, &weight, Some(&bias)).unwrap().dims(), [0, 3]);
+        let still = bias.as_tensor().detach();
+        let grads = linear(&x, &weight, Some(&still)).unwrap().sum_all().unwrap().backward().unwrap();
+        assert!(grads.get(&weight).is_some() && grads.get(&still).is_none());
+        let none = |shape: (usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(linear(&none((0, 6)), &weight, Some(&bias)).unwrap().dims(), [0, 3]);
+        let of_nothing = linear(&none((2, 0)), &none((3, 0)), Some(&bias)).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(of_nothing, [bias.to_vec1::<f32>().unwrap(), bias.to_vec1::<f32>().unwrap()]);
     }
 }

@@ -13,8 +13,9 @@ mod squeeze;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use candle_core::{CpuStorage, Error, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Layout, Result, Tensor};
 
+use super::rows::{self, Number};
 use crate::tdnn::pooling::Sizes;
 pub(super) use attention::attentive_pooling;
 pub(super) use image::{conv2d, norm_add};
@@ -35,21 +36,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The values of a contiguous f32 tensor on the CPU.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
-        (_, None) => Err(Error::RequiresContiguous { op: "sv-tdnn" }),
-        _ => bail!("an operation on kernels takes f32"),
-    }
+    f32::values(storage, layout)
 }
 
-/// Lends the values of a tensor.
+/// Lends the values of an f32 tensor.
 fn lent<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => work(values(storage, layout)?),
-        _ => bail!("an operation on kernels takes tensors on the CPU"),
-    }
+    rows::lent(tensor, work)
 }
 
 fn sizes(x: &Tensor) -> Result<Sizes> {

@@ -8,7 +8,8 @@ use super::rows::{Number, ROWS, held, lent, product};
 /// `x[i] / |x[i]|` of the last axis of `x` (.., D); a row of zeros stays, and lets no gradient through.
 ///
 /// What is called zero: rows whose sum of squares is at most 1e-30 in f32 and 1e-200 in f64, below which squares lose the
-/// length, and the powers of it that a gradient takes would overflow. Not-a-number stays.
+/// length, and the powers of it that a gradient takes would overflow. What is no number, or infinite, makes its row that. On
+/// the CPU rows of f32 may be longer than the root of the largest f32; elsewhere squares overflow, and such a row becomes 0.
 ///
 /// # Errors
 /// If `x` has no axes.
@@ -32,19 +33,23 @@ fn floor(dtype: DType) -> f64 {
 
 /// The length of a row, 0 if it counts as zero.
 fn length<T: Number>(row: &[T]) -> f64 {
-    let squares = product(row, row).to_f64();
+    let mut squares = product(row, row).to_f64();
+    if squares.is_infinite() {
+        squares = row.iter().map(|value| value.to_f64() * value.to_f64()).sum();
+    }
     // Compared so that not-a-number does not count as zero.
     if squares <= floor(T::DTYPE) { 0.0 } else { squares.sqrt() }
 }
 
-/// What a row is multiplied by to have length one: 0 for one that counts as zero.
-pub(super) fn factor<T: Number>(row: &[T]) -> T {
+/// What a row is multiplied by to have length one; nothing for one that counts as zero.
+pub(super) fn factor<T: Number>(row: &[T]) -> Option<T> {
     let length = length(row);
-    T::from_f64(if length == 0.0 { 0.0 } else { 1.0 / length })
+    (length != 0.0).then(|| T::from_f64(1.0 / length))
 }
 
-/// The gradient of a row x, which `factor` brings to length one as u, from that of u: `factor (slope - u (u . slope))`.
-pub(super) fn row_slope<T: Number>(to: &mut [T], x: &[T], factor: T, slope: &[T]) {
+/// The gradient of a row x, which [`factor`] brings to length one as u, from that of u: `factor (slope - u (u . slope))`.
+pub(super) fn row_slope<T: Number>(to: &mut [T], x: &[T], slope: &[T]) {
+    let Some(factor) = factor(x) else { return to.fill(T::zero()) };
     // Twice, so that the square of a long row's factor does not leave f32.
     let along = product(x, slope) * factor * factor;
     for ((to, &x), &slope) in to.iter_mut().zip(x).zip(slope) {
@@ -84,7 +89,7 @@ impl UnitRows {
         let all = lent(x, |x| {
             lent(slopes, |slopes: &[T]| {
                 let slope = |row: usize| &slopes[row * self.width..][..self.width];
-                Ok(self.each(x, |to, x, row| row_slope(to, x, factor(x), slope(row))))
+                Ok(self.each(x, |to, x, row| row_slope(to, x, slope(row))))
             })
         })?;
         Tensor::from_vec(all, x.shape(), x.device())
@@ -137,8 +142,8 @@ mod tests {
     #[test]
     fn rows_and_gradients_are_those_of_the_stock_operations() {
         for width in [1, 15, 16, 17, 40] {
-            // Also long and short ones, whose squares are near the ends of f32.
-            for factor in [1.0, 1e9, 1e-9] {
+            // Also long and short ones: the squares of the longest overflow in f32.
+            for factor in [1.0, 1e-12, 1e15, 1e20] {
                 let expected = composed_only(|| both(DType::F64, width, factor));
                 for (dtype, bound) in [(DType::F64, 1e-13), (DType::F32, 1e-5)] {
                     for (got, expected) in both(dtype, width, factor).iter().zip(&expected) {
@@ -168,10 +173,27 @@ mod tests {
     }
 
     #[test]
+    fn the_shortest_rows_count_as_zero() {
+        for (dtype, shortest) in [(DType::F32, 1e-15), (DType::F64, 1e-100)] {
+            for (factor, zero) in [(0.5, true), (2.0, false)] {
+                let x = Tensor::new(&[[0.6, 0.8_f64]], &Device::Cpu).unwrap().affine(factor * shortest, 0.0).unwrap();
+                let x = x.to_dtype(dtype).unwrap();
+                for u in [unit_rows(&x), composed_only(|| unit_rows(&x))] {
+                    let u = u.unwrap().to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap().swap_remove(0);
+                    let expected = if zero { [0.0, 0.0] } else { [0.6, 0.8] };
+                    assert!(u.iter().zip(expected).all(|(u, e)| (u - e).abs() < 1e-6), "{dtype:?} {factor}: {u:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_number_stays_and_a_view_is_taken() {
         let x = Tensor::new(&[[f32::NAN, 1.0], [3.0, 4.0]], &Device::Cpu).unwrap();
         let u = unit_rows(&x).unwrap().to_vec2::<f32>().unwrap();
         assert!(u[0].iter().all(|value| value.is_nan()) && u[1] == [0.6, 0.8]);
+        let infinite = Tensor::new(&[[f32::INFINITY, 1.0]], &Device::Cpu).unwrap();
+        assert!(unit_rows(&infinite).unwrap().to_vec2::<f32>().unwrap()[0][0].is_nan());
         let columns = unit_rows(&x.t().unwrap()).unwrap().to_vec2::<f32>().unwrap();
         assert!(columns[0][1].is_nan() && (columns[1][0] - 1.0 / 17.0_f32.sqrt()).abs() < 1e-6);
         assert_eq!(unit_rows(&Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap()).unwrap().dims(), [0, 3]);

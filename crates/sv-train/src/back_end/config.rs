@@ -46,12 +46,18 @@ pub struct BVectorTraining {
     #[serde(default)]
     pub difference: Difference,
     /// Whether embeddings are brought to one length first.
-    #[serde(default)]
+    ///
+    /// Not written where it is the default, so that runs from before there was a choice have the recipe that they had.
+    #[serde(default, skip_serializing_if = "as_given")]
     pub length: Length,
     /// Pairs of a step, even.
     pub pairs: usize,
     /// How long, and how.
     pub training: FrozenTraining,
+}
+
+fn as_given(length: &Length) -> bool {
+    *length == Length::AsGiven
 }
 
 /// One more layer: batches of two recordings of each speaker.

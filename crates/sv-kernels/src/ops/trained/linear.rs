@@ -10,7 +10,8 @@ use crate::tier::Tier;
 /// `x weight^T + bias` of `x` (B, I), `weight` (O, I), none of which is empty, and `bias` (O).
 pub(in crate::ops) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let ((rows, inputs), (outputs, _)) = (x.dims2()?, weight.dims2()?);
-    let pass = LinearPass { rows, inputs, outputs, wants: [x.track_op(), weight.track_op()] };
+    let wants = [x.track_op(), weight.track_op(), bias.is_some_and(Tensor::track_op)];
+    let pass = LinearPass { rows, inputs, outputs, wants };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     match bias {
         Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, pass),
@@ -22,8 +23,8 @@ struct LinearPass {
     rows: usize,
     inputs: usize,
     outputs: usize,
-    /// Whether a gradient of the input is asked for, and of the weights.
-    wants: [bool; 2],
+    /// Whether a gradient of the input is asked for, of the weights, and of the bias.
+    wants: [bool; 3],
 }
 
 impl LinearPass {
@@ -94,6 +95,9 @@ impl CustomOp3 for LinearPass {
     fn bwd(&self, x: &Tensor, w: &Tensor, b: &Tensor, _: &Tensor, slopes: &Tensor) -> Result<Slopes> {
         lent(slopes, |slopes| {
             let [of_x, of_w] = self.backward(x, w, slopes)?;
+            if !self.wants[2] {
+                return Ok((of_x, of_w, None));
+            }
             let mut of_bias = vec![0.0; self.outputs];
             slopes.chunks_exact(self.outputs).for_each(|row| add(&mut of_bias, 1.0, row));
             Ok((of_x, of_w, Some(Tensor::from_vec(of_bias, self.outputs, b.device())?)))
