@@ -173,7 +173,7 @@ pub struct CheckpointConfig {
 }
 
 /// The published recipes, by name.
-const EMBEDDED: [(&str, &str); 20] = [
+const EMBEDDED: [(&str, &str); 21] = [
     ("ge2e-tf/td", include_str!("../recipes/ge2e-tf/td.toml")),
     ("ge2e-tf/ti", include_str!("../recipes/ge2e-tf/ti.toml")),
     ("synthetic/td", include_str!("../recipes/synthetic/td.toml")),
